@@ -1,0 +1,387 @@
+"""All that eventvm raises on purpose: each class knows its HTTP status, its exit code and, where a person can act, a hint.
+
+A refusal is raised by ``decide`` and has changed nothing. A failure of the world is an event first
+and an exception second. A bug is an assertion and never one of these.
+"""
+
+from typing import Any, ClassVar
+
+
+class EventvmError(Exception):
+    """The root of everything that eventvm raises on purpose."""
+
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+    hint: str = ""
+
+
+# --- refusals: the command was not taken, and nothing at all has changed ---------------------------
+
+
+class Refused(EventvmError):
+    """The command is not taken in this phase; nothing has changed and nothing was written."""
+
+    code: ClassVar[str] = "refused"
+    http_status = 409
+    exit_code = 5
+    sentence: ClassVar[str] = "{machine} is {phase}: {command} is refused"
+
+    def __init__(
+        self, *, machine: str, phase: str, command: str, to: str = "", hint: str = ""
+    ) -> None:
+        """Keep the fields; the message is made from them."""
+        self.machine = machine
+        self.phase = self.from_ = phase
+        self.command = command
+        self.to = to
+        self.hint = hint or self.hint
+        super().__init__(self.sentence.format(machine=machine, phase=phase, command=command, to=to))
+
+
+class InvalidTransition(Refused):
+    """The lifecycle has no such way from here."""
+
+    code = "invalid_transition"
+    sentence = "invalid transition of {machine}: {command} does not lead from {phase} to {to}"
+
+
+class NotFound(Refused):
+    """There is no such machine, or its life is over."""
+
+    code = "not_found"
+    http_status = 404
+    exit_code = 6
+    sentence = "no living machine {machine}: {command} found it {phase}"
+    hint = "its history stays readable; `create` begins a new life under a free name"
+
+
+class AlreadyExists(Refused):
+    """The machine exists, or its name is held by another."""
+
+    code = "already_exists"
+    sentence = "{machine} already exists and is {phase}: {command} is refused"
+    hint = "choose another name, or look at the machine that holds this one"
+
+
+class ForceRequired(Refused):
+    """The machine is alive; ending it needs an explicit force."""
+
+    code = "force_required"
+    sentence = "{machine} is {phase}: {command} needs force, because it would end a living machine"
+    hint = "stop it first, or repeat with force"
+
+
+class StillAnswers(Refused):
+    """The record says that the machine is down, yet something of it still answers."""
+
+    code = "still_answers"
+    sentence = "{machine} is recorded as {phase}, yet it still answers: {command} is refused"
+    hint = "reconcile it to bring the record up to date, then stop it"
+
+
+class Inconclusive(Refused):
+    """Nobody can tell whether the machine lives; unknown is never taken for an answer."""
+
+    code = "inconclusive"
+    http_status = 503
+    sentence = "{machine} is {phase} and its probe was inconclusive: {command} is refused"
+    hint = "try again when the provider answers, or attest what you know with a reason"
+
+
+class Quarantined(Refused):
+    """What is left of the machine is not to be trusted until it is restored or destroyed."""
+
+    code = "quarantined"
+    sentence = "{machine} is {phase} and quarantined: {command} is refused"
+    hint = "only reconcile, attest, restore and destroy are taken"
+
+
+class Unsupported(Refused):
+    """The provider or the lifecycle cannot do this at all."""
+
+    code = "unsupported"
+    http_status = 501
+    sentence = "{machine} cannot {command}: {to}"
+
+
+class SnapshotAlreadyExists(Refused):
+    """Snapshot names are unique for one machine."""
+
+    code = "snapshot_already_exists"
+    sentence = "{machine} already has a snapshot named {to}: {command} is refused"
+
+
+class SnapshotNotFound(Refused):
+    """The machine has no snapshot of this name."""
+
+    code = "snapshot_not_found"
+    http_status = 404
+    exit_code = 6
+    sentence = "{machine} has no snapshot named {to}: {command} is refused"
+
+
+class CorrectionRefused(Refused):
+    """The correction names no entry of this ledger, or would count a second twice."""
+
+    code = "correction_refused"
+    http_status = 422
+    sentence = "the ledger of {machine} refuses this correction: {to}"
+
+
+REFUSALS: dict[str, type[Refused]] = {
+    refusal.code: refusal
+    for refusal in (
+        InvalidTransition,
+        NotFound,
+        AlreadyExists,
+        ForceRequired,
+        StillAnswers,
+        Inconclusive,
+        Quarantined,
+        Unsupported,
+        SnapshotAlreadyExists,
+        SnapshotNotFound,
+    )
+}
+"""The refusals that a lifecycle's table may name."""
+
+
+class BadInput(EventvmError, ValueError):
+    """What was given is malformed; the message says what would be taken."""
+
+    http_status = 422
+    exit_code = 2
+
+
+class DefinitionRefused(EventvmError, ValueError):
+    """A lifecycle definition contradicts itself; the message names the row."""
+
+    http_status = 422
+    exit_code = 2
+
+    def __init__(self, lifecycle: str, row: str, why: str) -> None:
+        """Keep the row that has to be mended."""
+        self.lifecycle = lifecycle
+        self.row = row
+        super().__init__(f"lifecycle {lifecycle!r}, {row}: {why}")
+
+
+# --- outcomes: the command was taken, and the world answered otherwise -----------------------------
+
+
+class EffectFailed(EventvmError):
+    """The effect was tried and failed; the failure is recorded and the receipt points at it."""
+
+    http_status = 502
+    hint = "`show` names the last observation and the next safe command"
+
+    def __init__(self, receipt: Any, fault: str) -> None:
+        """Keep the receipt of the recorded failure."""
+        self.receipt = receipt
+        self.fault = fault
+        super().__init__(f"{receipt.name} is {receipt.phase}: {fault}")
+
+
+class OutcomeUnknown(EventvmError):
+    """Nobody knows what became of the effect; its request stays open and the next command probes first."""
+
+    http_status = 504
+    hint = "reconcile when the provider answers, or attest what you know with a reason"
+
+    def __init__(self, receipt: Any, fault: str) -> None:
+        """Keep the receipt of the request that is still open."""
+        self.receipt = receipt
+        self.fault = fault
+        super().__init__(f"the outcome for {receipt.name} ({receipt.phase}) is unknown: {fault}")
+
+
+class OperationInProgress(EventvmError):
+    """Another request for this machine is open."""
+
+    http_status = 409
+    exit_code = 5
+    hint = "wait for it, or use force to abandon it"
+
+    def __init__(self, machine: str, request: str, position: int) -> None:
+        """Keep the position of the request that is in the way."""
+        self.machine = machine
+        self.request = request
+        self.position = position
+        super().__init__(f"{machine}: {request} (requested at position {position}) is under way")
+
+
+class KeyConflict(EventvmError):
+    """This key was used for another command; a key belongs to one command for ever."""
+
+    http_status = 409
+    exit_code = 5
+    hint = "a new attempt needs a new key"
+
+    def __init__(self, key: str, position: int) -> None:
+        """Keep the position that holds the key."""
+        self.key = key
+        self.position = position
+        super().__init__(f"key {key!r} was used for another command at position {position}")
+
+
+# --- waiting --------------------------------------------------------------------------------------
+
+
+class Unreachable(EventvmError):
+    """Nothing that is under way can lead to what is waited for."""
+
+    http_status = 409
+    exit_code = 4
+
+    def __init__(self, *, machine: str, phase: str, goals: tuple[str, ...], record: Any) -> None:
+        """Keep the record that ended the hope."""
+        self.machine = machine
+        self.phase = phase
+        self.goals = goals
+        self.record = record
+        self.reason = getattr(getattr(record, "event", None), "reason", "")
+        ended = f" since position {record.position}" if record is not None else ""
+        because = f" ({self.reason})" if self.reason else ""
+        super().__init__(
+            f"{machine} is {phase}{ended}{because}: nothing under way leads to {' or '.join(goals)}"
+        )
+
+
+class WaitTimeout(EventvmError, TimeoutError):
+    """The wait took longer than its caller allowed; the machine is unharmed."""
+
+    http_status = 408
+    exit_code = 124
+
+
+# --- the log --------------------------------------------------------------------------------------
+
+
+class LogError(EventvmError):
+    """Something about the log itself."""
+
+    http_status = 503
+
+
+class StaleVersion(LogError):
+    """The stream has moved on since the writer looked; nothing was written."""
+
+    http_status = 412
+    exit_code = 5
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        """Keep both versions."""
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+        super().__init__(f"stream {stream} is at version {actual}, not at {expected}")
+
+
+class NameTaken(LogError):
+    """Another stream holds this name."""
+
+    http_status = 409
+    exit_code = 5
+
+    def __init__(self, name: str, holder: str) -> None:
+        """Keep the holder's stream."""
+        self.name = name
+        self.holder = holder
+        super().__init__(f"the name {name!r} is held by {holder}")
+
+
+class KeyTaken(LogError):
+    """A record with this key is in the log already."""
+
+    http_status = 409
+    exit_code = 5
+
+    def __init__(self, key: str) -> None:
+        """Keep the key."""
+        self.key = key
+        super().__init__(f"the key {key!r} is in the log already")
+
+
+class LogHeld(LogError):
+    """Another engine holds this log."""
+
+    hint = "one file has one engine: use that one, stop it, or open the log read-only"
+
+    def __init__(self, path: str, holder: str) -> None:
+        """Keep who holds it."""
+        self.path = path
+        self.holder = holder
+        super().__init__(f"{path} is held by {holder}")
+
+
+class NotALog(LogError):
+    """The file is not an eventvm log."""
+
+    exit_code = 2
+
+
+class LogTooNew(LogError):
+    """The file was written by a newer release."""
+
+    exit_code = 2
+    hint = "upgrade eventvm; the file was not touched"
+
+
+class LogDamaged(LogError):
+    """The log contradicts its own hashes."""
+
+    exit_code = 7
+    hint = "keep the file as it is and restore the last good backup beside it"
+
+    def __init__(self, message: str, *, position: int = 0) -> None:
+        """Keep the first bad position, 0 when it is not one record's."""
+        self.position = position
+        super().__init__(message)
+
+
+class LogUnavailable(LogError):
+    """The log could not be written; nothing of the refused append is in it."""
+
+    hint = "mend the cause (see the message) and send the command again"
+
+
+class CommitUnknown(LogError):
+    """A commit failed and the log could not be reopened to look whether it happened."""
+
+    hint = "open the log again and look: it knows"
+
+
+class UnknownEvent(LogError):
+    """A fold met an event type that this release does not know; it stops rather than skip."""
+
+    exit_code = 7
+    hint = "the log was written by a newer release: upgrade eventvm"
+
+    def __init__(self, tag: str, *, position: int = 0) -> None:
+        """Keep where it stands."""
+        self.tag = tag
+        self.position = position
+        super().__init__(f"unknown event type {tag!r} at position {position}")
+
+
+class IllegalEvent(LogError):
+    """A record says what its lifecycle cannot do."""
+
+    exit_code = 7
+
+    def __init__(self, message: str, *, position: int = 0) -> None:
+        """Keep where it stands."""
+        self.position = position
+        super().__init__(f"{message} (position {position})" if position else message)
+
+
+class WrongLoop(EventvmError, RuntimeError):
+    """The engine was used from another event loop, another thread or after a fork."""
+
+    hint = "use it where it was opened; from synchronous code through anyio's portal"
+
+
+class Closed(EventvmError, RuntimeError):
+    """The engine was left; open the log again."""
+
+    http_status = 503

@@ -1,0 +1,225 @@
+"""The usage ledger, folded from the same records: entries, intervals, totals; pure.
+
+An entry says that a meter was turned on or off: when it was so (`at`), when that was learned
+(`recorded_at`, `position`), and from which record it follows. Intervals pair the entries of one subject and
+meter. Two questions can be asked of every answer: what was true at an instant (`as_of`), and what was known
+at a position of the log (`known_at`).
+
+Every second is counted once. Wall clocks go back, so the instants of a subject are clamped to the order of
+its records; a length is measured by boot time where both ends lie in one boot, by wall time otherwise, and
+each interval says which.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eventvm import events
+from eventvm.errors import CorrectionRefused
+from eventvm.events import TAGS
+from eventvm.machine import Machine, arrow_of, turns
+from eventvm.observation import Instant
+from eventvm.record import Record
+from eventvm.spec import Shape
+
+Edge = Literal["start", "stop"]
+Basis = Literal["boot", "wall", "clamped"]
+
+
+class Entry(Struct, frozen=True, gc=False, kw_only=True):
+    """One meter turned on or off."""
+
+    machine: str
+    subject: str
+    """The snapshot's name, empty for the machine itself."""
+    meter: str
+    edge: Edge
+    reason: str
+    shape: Shape
+    at: Instant
+    """When it was so."""
+    position: int
+    """The record that it follows from."""
+    recorded_at: int
+    """When that was learned."""
+    source: str = ""
+    """The snapshot that it came from, where there is one."""
+    corrected_by: int = 0
+    """The position of the correction that moved it, 0 when none did."""
+
+
+class Interval(Struct, frozen=True, gc=False, kw_only=True):
+    """A stretch of time in which a meter counted; half open, and still open without a stop."""
+
+    machine: str
+    subject: str
+    meter: str
+    shape: Shape
+    start: Entry
+    stop: Entry | None
+    begin: int
+    """Wall time in nanoseconds, never before the end of the interval before it."""
+    end: int | None
+    ns: int
+    """Its length; of an open one up to the instant that was asked for."""
+    basis: Basis
+    """The clock that measured the length: `boot`, `wall`, or `clamped` where both went back."""
+
+
+class Total(Struct, frozen=True, gc=False, kw_only=True):
+    """What one meter of one machine comes to."""
+
+    machine: str
+    meter: str
+    ns: int
+    milli_cpu_ns: int
+    """Thousandths of a CPU, times nanoseconds."""
+    memory_byte_ns: int
+    storage_byte_ns: int
+
+
+def entries(machine: Machine, record: Record) -> tuple[Entry, ...]:
+    """Give what a record does to the ledger of the machine that it happens to (as it was before)."""
+    event = record.event
+    if isinstance(event, events.Unknown):
+        return ()
+    arrow = arrow_of(machine, event, TAGS[type(event)])
+    if not arrow.meters:
+        return ()
+    source = getattr(event, "snapshot", "")
+    return tuple(
+        Entry(
+            machine=machine.id, subject=turn.subject, meter=turn.meter, edge=turn.edge,  # type: ignore[arg-type]
+            reason=turn.reason, shape=turn.shape, at=event.at, position=record.position,
+            recorded_at=record.recorded_at, source=source or _cloned_from(machine),
+        )
+        for turn in turns(machine, event, arrow)
+    )  # fmt: skip
+
+
+def _cloned_from(machine: Machine) -> str:
+    request = machine.request
+    return getattr(request.command, "snapshot", "") if request is not None else ""
+
+
+class Ledger:
+    """The entries of one machine, and the corrections that were made to them."""
+
+    __slots__ = ("corrections", "entries")
+
+    def __init__(self, entries: Iterable[Entry] = (), corrections: Iterable[Record] = ()) -> None:
+        self.entries = list(entries)
+        self.corrections = list(corrections)
+
+    def add(self, machine: Machine, record: Record) -> None:
+        """Take one more record of the machine, which is given as it was before it."""
+        if isinstance(record.event, events.Corrected):
+            self.corrections.append(record)
+        else:
+            self.entries.extend(entries(machine, record))
+
+    def known(self, known_at: int | None = None) -> list[Entry]:
+        """Give the entries as they were known at a position, corrections applied."""
+        by_name: dict[tuple[int, str, str, str], Record] = {}
+        for record in self.corrections:
+            if known_at is None or record.position <= known_at:
+                event = record.event
+                assert isinstance(event, events.Corrected)
+                by_name[event.position, event.meter, event.subject, event.edge] = record
+        return [
+            _moved(entry, by_name.get((entry.position, entry.meter, entry.subject, entry.edge)))
+            for entry in self.entries
+            if known_at is None or entry.position <= known_at
+        ]
+
+    def intervals(self, *, as_of: Instant, known_at: int | None = None) -> tuple[Interval, ...]:
+        """Pair the entries that were known at a position, measured up to an instant."""
+        return tuple(pair(self.known(known_at), as_of))
+
+    def check(self, machine: str, correction: events.Corrected) -> None:
+        """Refuse a correction that names no entry, or that would count a second twice."""
+        known = self.known()
+        named = [
+            entry
+            for entry in known
+            if (entry.position, entry.meter, entry.subject, entry.edge)
+            == (correction.position, correction.meter, correction.subject, correction.edge)
+        ]
+        if not named:
+            raise _refused(machine, f"position {correction.position} has no such {correction.edge}")
+        moved = [replace(e, at=correction.truly) if e is named[0] else e for e in known]
+        same = [e for e in moved if (e.meter, e.subject) == (correction.meter, correction.subject)]
+        if any(later.at.wall < earlier.at.wall for earlier, later in pairwise(same)):
+            raise _refused(machine, "it would overlap the entry before or after it")
+
+
+def _refused(machine: str, why: str) -> CorrectionRefused:
+    return CorrectionRefused(machine=machine, phase="", command="correct", to=why)
+
+
+def _moved(entry: Entry, correction: Record | None) -> Entry:
+    if correction is None:
+        return entry
+    assert isinstance(correction.event, events.Corrected)
+    return replace(entry, at=correction.event.truly, corrected_by=correction.position)
+
+
+def pair(known: Iterable[Entry], as_of: Instant) -> Iterator[Interval]:
+    """Pair starts with stops, subject by subject, in the order of the log."""
+    opened: dict[tuple[str, str, str], tuple[Entry, int]] = {}
+    ended: dict[tuple[str, str, str], int] = {}
+    for entry in known:
+        key = (entry.machine, entry.meter, entry.subject)
+        if entry.edge == "start":
+            assert key not in opened, f"{key} was started twice (position {entry.position})"
+            begin = max(entry.at.wall, ended.get(key, entry.at.wall))
+            if begin < as_of.wall or entry.at.boot_id == as_of.boot_id:
+                opened[key] = (entry, begin)
+        elif key in opened:
+            start, begin = opened.pop(key)
+            interval = measure(start, entry, begin, as_of)
+            ended[key] = interval.end or begin
+            yield interval
+    for start, begin in opened.values():
+        yield measure(start, None, begin, as_of)
+
+
+def measure(start: Entry, stop: Entry | None, begin: int, as_of: Instant) -> Interval:
+    """Measure one interval; a stop that lies after the asked instant has not happened yet."""
+    if stop is not None and stop.at.wall > as_of.wall:
+        stop = None
+    until = as_of if stop is None else stop.at
+    ns, basis = span(start.at, until, begin)
+    return Interval(
+        machine=start.machine, subject=start.subject, meter=start.meter, shape=start.shape,
+        start=start, stop=stop, begin=begin, end=None if stop is None else max(begin, until.wall),
+        ns=ns, basis=basis,
+    )  # fmt: skip
+
+
+def span(start: Instant, until: Instant, begin: int) -> tuple[int, Basis]:
+    """Measure from one instant to another, never backwards, and say by which clock."""
+    if start.boot_id == until.boot_id and until.boot >= start.boot:
+        return until.boot - start.boot, "boot"
+    if until.wall >= begin:
+        return until.wall - begin, "wall"
+    return 0, "clamped"
+
+
+def totals(intervals: Iterable[Interval]) -> tuple[Total, ...]:
+    """Sum intervals by machine and meter."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    for one in intervals:
+        row = sums.setdefault((one.machine, one.meter), [0, 0, 0, 0])
+        row[0] += one.ns
+        row[1] += one.ns * one.shape.milli_cpus
+        row[2] += one.ns * one.shape.memory
+        row[3] += one.ns * one.shape.storage
+    return tuple(
+        Total(machine=machine, meter=meter, ns=row[0], milli_cpu_ns=row[1], memory_byte_ns=row[2],
+              storage_byte_ns=row[3])
+        for (machine, meter), row in sums.items()
+    )  # fmt: skip

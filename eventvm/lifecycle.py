@@ -1,0 +1,478 @@
+"""A lifecycle is data: tables that say what each phase makes of each command, event and observation.
+
+Rules of this module:
+
+* A definition holds no callables and encodes to JSON; the log records it, and replay uses the recorded one.
+* ``rows`` answer commands, ``arrows`` follow events, ``found`` answers what was seen unasked. The row ``*``
+  stands for every phase that is not terminal and does not answer for itself.
+* Different consequences have different event tags, so an arrow never looks into a payload. Only the moves of
+  an application (``machine.transitioned``, ``machine.forced``) name their goal, and ``moves`` holds them.
+* A definition that contradicts itself cannot be built: it is checked here, and the row is named.
+
+The interpreters of these tables are in machine.py.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from eventvm.errors import REFUSALS, DefinitionRefused, IllegalEvent
+from eventvm.events import EVENTS
+
+ANY = "*"
+"""The row for every phase that is not terminal and has no answer of its own."""
+
+MOVED = ("machine.transitioned", "machine.forced")
+"""Events that carry their goal."""
+
+NEUTRAL = (
+    "machine.requested", "machine.abandoned", "machine.noted", "machine.unchanged", "machine.attested",
+    "machine.retry_advanced", "machine.retry_reset", "ledger.corrected",
+)  # fmt: skip
+"""Events that may stand anywhere in a life and keep its phase, unless an arrow says otherwise."""
+
+CALLS = (
+    "create", "start", "stop", "pause", "resume", "snapshot", "delete_snapshot", "restore", "rename",
+    "disconnect", "destroy",
+)  # fmt: skip
+"""What a step may ask of a provider."""
+
+SIGNS = (
+    "", "exists", "absent", "alive", "gone", "paused", "unpaused", "relaunched", "snapshot", "no_snapshot",
+    "renamed",
+)  # fmt: skip
+"""What in an observation tells, after a crash, whether a step happened; empty: nothing can."""
+
+QUESTIONS = ("compute_open", "attested_gone", "dev")
+"""What a table may ask the record itself, before it asks the world."""
+
+
+# --- answers to a command -----------------------------------------------------------------------------
+
+
+class Refuse(Struct, frozen=True, tag="refuse", tag_field="answer", omit_defaults=True):
+    """The command is not taken; `error` names the refusal, `to` the phase that it would have led to."""
+
+    error: str = "invalid_transition"
+    to: str = ""
+
+
+class Nothing(Struct, frozen=True, tag="nothing", tag_field="answer"):
+    """The command is already fulfilled."""
+
+
+class Fact(Struct, frozen=True, tag="fact", tag_field="answer", omit_defaults=True):
+    """Append this event; with `again`, then ask the phase that it leads to."""
+
+    event: str
+    again: bool = False
+
+
+class Effect(Struct, frozen=True, tag="effect", tag_field="answer"):
+    """Carry out these steps of the lifecycle, once the request is durable."""
+
+    name: str
+
+
+class Look(Struct, frozen=True, tag="look", tag_field="answer"):
+    """Probe first, and then answer by what was seen."""
+
+    alive: "Answer"
+    gone: "Answer"
+    unknown: "Answer" = Refuse("inconclusive")
+
+
+class Ask(Struct, frozen=True, tag="ask", tag_field="answer"):
+    """Answer by what the record itself says."""
+
+    question: str
+    yes: "Answer"
+    no: "Answer"
+
+
+Answer = Refuse | Nothing | Fact | Effect | Look | Ask
+
+
+class Step(Struct, frozen=True, omit_defaults=True):
+    """One call to the provider, and the events that tell how it went.
+
+    Without `ok` the next step begins at once; without `failed` a failure is noted and passed over.
+    """
+
+    call: str
+    ok: str | None = None
+    failed: str | None = None
+    shows: str = ""
+
+
+# --- what an event does -------------------------------------------------------------------------------
+
+
+class Meter(Struct, frozen=True, omit_defaults=True):
+    """What becomes of one meter."""
+
+    meter: str
+    do: Literal["keep", "open", "ensure", "close", "reopen"]
+    reason: str = ""
+
+
+class Arrow(Struct, frozen=True, omit_defaults=True):
+    """Where an event leads (None: the phase stays) and what it does to the meters."""
+
+    to: str | None = None
+    meters: tuple[Meter, ...] = ()
+    quarantine: bool = False
+
+
+def keeps(meter: str) -> Meter:
+    """The meter goes on as it was."""
+    return Meter(meter, "keep")
+
+
+def opens(meter: str, reason: str = "boot") -> Meter:
+    """An interval begins; one that is still open is closed as a crash at the same instant."""
+    return Meter(meter, "open", reason)
+
+
+def ensures(meter: str, reason: str = "boot") -> Meter:
+    """An interval begins unless one is open."""
+    return Meter(meter, "ensure", reason)
+
+
+def closes(meter: str, reason: str) -> Meter:
+    """The open interval ends, if there is one."""
+    return Meter(meter, "close", reason)
+
+
+def reopens(meter: str, reason: str) -> Meter:
+    """The open interval ends, if there is one, and another begins in the new shape."""
+    return Meter(meter, "reopen", reason)
+
+
+# --- the definition ------------------------------------------------------------------------------------
+
+Rows = dict[str, dict[str, Answer]]
+Arrows = dict[str, dict[str, Arrow]]
+
+
+class Lifecycle(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One way to live, whole: phases, answers, arrows, effects, meters."""
+
+    name: str
+    initial: str
+    """The phase of a machine that has no records."""
+    phases: tuple[str, ...]
+    settled: tuple[str, ...]
+    """Phases that nothing in flight will leave."""
+    ends: tuple[str, ...]
+    """Where a life ends; a phase without any way on is terminal as well."""
+    frees: tuple[str, ...] = ()
+    """Phases in which the machine's name is free for another."""
+    faulty: tuple[str, ...] = ()
+    """Phases that mean that something failed."""
+    active: tuple[str, ...] = ()
+    """Phases in which the machine does its work."""
+    titles: dict[str, str] = {}
+    """How the original system writes its phases."""
+    counts: dict[str, tuple[str, ...]] = {}
+    """For each meter, the phases in which it counts."""
+    may_count: dict[str, tuple[str, ...]] = {}
+    """For each meter, the phases in which it counts if it did before."""
+    effects: dict[str, tuple[Step, ...]] = {}
+    rows: Rows = {}
+    quarantine: dict[str, Answer] = {}
+    """The row of a machine in quarantine, whatever its phase."""
+    arrows: Arrows = {}
+    moves: dict[str, tuple[str, ...]] = {}
+    """The edges along which an application moves the machine by itself."""
+    needs: dict[str, str] = {}
+    """For a phase, the question that a machine has to answer with yes to be moved there."""
+    found: Rows = {}
+    """For a phase, what it means to see the machine `alive` or `gone` unasked."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def terminal(self) -> tuple[str, ...]:
+        """The ends that have no way on."""
+        return tuple(end for end in self.ends if not self.moves.get(end))
+
+    def title(self, phase: object) -> str:
+        """Write a phase as its original system does; what is no phase of it reads `Unknown`."""
+        return self.titles.get(phase, phase) if isinstance(phase, str) and phase in self.phases else "Unknown"
+
+    def allows(self, phase: str, to: str) -> bool:
+        """Say whether an application may move a machine from one phase to the other."""
+        return to in self.moves.get(phase, ())
+
+
+encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def answers(definition: Lifecycle, phase: str) -> dict[str, Answer]:
+    """Give the whole row of a phase, the common row included."""
+    common = {} if phase in definition.terminal else definition.rows.get(ANY, {})
+    return {**common, **definition.rows.get(phase, {})}
+
+
+def arrows(definition: Lifecycle, phase: str) -> dict[str, Arrow]:
+    """Give all explicit arrows that leave a phase, the common ones included."""
+    common = {} if phase in definition.terminal else definition.arrows.get(ANY, {})
+    return {**common, **definition.arrows.get(phase, {})}
+
+
+def leaves(answer: Answer) -> Iterator[Answer]:
+    """Give the final answers that an answer may come to."""
+    if isinstance(answer, Look):
+        for branch in (answer.alive, answer.gone, answer.unknown):
+            yield from leaves(branch)
+    elif isinstance(answer, Ask):
+        yield from leaves(answer.yes)
+        yield from leaves(answer.no)
+    else:
+        yield answer
+
+
+class Rules:
+    """A definition with its digest and the indexes that make its interpretation fast."""
+
+    __slots__ = ("_answers", "_arrows", "_moves", "_reach", "definition", "digest", "terminal")
+
+    def __init__(self, definition: Lifecycle) -> None:
+        self.definition = definition
+        self.digest = sha256(encode(definition)).hexdigest()[:32]
+        self.terminal = frozenset(definition.terminal)
+        self._answers = {
+            (phase, command): answer
+            for phase in definition.phases
+            for command, answer in answers(definition, phase).items()
+        }
+        self._arrows = {
+            (phase, tag): arrow
+            for phase in definition.phases
+            for tag, arrow in (dict.fromkeys(NEUTRAL, Arrow()) | arrows(definition, phase)).items()
+        }
+        self._moves: dict[tuple[str, str], Arrow] = {}
+        self._reach: dict[tuple[str, str], frozenset[str]] = {}
+
+    @property
+    def name(self) -> str:
+        """The definition's name."""
+        return self.definition.name
+
+    def answer(self, phase: str, command: str) -> Answer:
+        """Say what a phase makes of a command."""
+        return self._answers.get((phase, command)) or Refuse()
+
+    def arrow(self, phase: str, tag: str) -> Arrow:
+        """Say where an event leads, or that it cannot happen here."""
+        try:
+            return self._arrows[phase, tag]
+        except KeyError:
+            raise IllegalEvent(f"{tag} cannot happen to a {self.name} that is {phase}") from None
+
+    def move(self, phase: str, to: str, *, forced: bool) -> Arrow:
+        """Say what a move that names its goal does; a forced one may lead anywhere."""
+        if not forced and not self.definition.allows(phase, to):
+            raise IllegalEvent(f"a {self.name} cannot move from {phase} to {to}")
+        if (known := self._moves.get((phase, to))) is None:
+            known = self._moves[phase, to] = Arrow(to, tuple(self._metering(to)))
+        return known
+
+    def _metering(self, to: str) -> Iterator[Meter]:
+        """Let the meters of a move follow from the phase that it leads to."""
+        definition = self.definition
+        if to not in definition.phases:
+            raise IllegalEvent(f"{to} is no phase of {self.name}")
+        for meter, phases in definition.counts.items():
+            if to in phases:
+                yield ensures(meter)
+            elif to in definition.may_count.get(meter, ()):
+                yield keeps(meter)
+            else:
+                yield closes(meter, "stop-crash" if to in definition.faulty else "stop-user")
+
+    def unasked(self, phase: str, effect: str = "") -> frozenset[str]:
+        """Give the phases that can come without a further command: an effect under way, or a sighting."""
+        if (known := self._reach.get((phase, effect))) is None:
+            found = set(_after_effect(self.definition, phase, effect)) | {phase}
+            known = self._reach[phase, effect] = _closure(self.definition, found, _sightings)
+        return known
+
+    def possible(self, phase: str) -> frozenset[str]:
+        """Give the phases that can still come at all, whatever is commanded; force does not count."""
+        return _closure(self.definition, {phase}, _ways)
+
+
+# --- which phases follow -------------------------------------------------------------------------------
+
+
+Ways = Callable[[Lifecycle, str], Iterable[str]]
+"""Lists the phases next to one."""
+
+
+def _closure(definition: Lifecycle, phases: set[str], ways: Ways) -> frozenset[str]:
+    todo, seen = list(phases), set(phases)
+    while todo:
+        for phase in ways(definition, todo.pop()):
+            if phase not in seen:
+                seen.add(phase)
+                todo.append(phase)
+    return frozenset(seen)
+
+
+def _target(definition: Lifecycle, phase: str, tag: str) -> str:
+    arrow = arrows(definition, phase).get(tag)
+    return phase if arrow is None or arrow.to is None else arrow.to
+
+
+def _after_effect(definition: Lifecycle, phase: str, effect: str) -> Iterator[str]:
+    for step in definition.effects.get(effect, ()):
+        if step.failed:
+            yield _target(definition, phase, step.failed)
+        if step.ok:
+            phase = _target(definition, phase, step.ok)
+            yield phase
+
+
+def _after(definition: Lifecycle, phase: str, answer: Answer) -> Iterator[str]:
+    for final in leaves(answer):
+        if isinstance(final, Fact):
+            yield _target(definition, phase, final.event)
+        elif isinstance(final, Effect):
+            asked = _target(definition, phase, "machine.requested")
+            yield asked
+            yield from _after_effect(definition, asked, final.name)
+
+
+def _sightings(definition: Lifecycle, phase: str) -> Iterator[str]:
+    for answer in definition.found.get(phase, {}).values():
+        yield from _after(definition, phase, answer)
+
+
+def _ways(definition: Lifecycle, phase: str) -> Iterator[str]:
+    for command, answer in answers(definition, phase).items():
+        if command != "force":
+            yield from _after(definition, phase, answer)
+    yield from definition.moves.get(phase, ())
+    yield from _sightings(definition, phase)
+
+
+# --- the check -----------------------------------------------------------------------------------------
+
+
+def check(definition: Lifecycle) -> None:
+    """Refuse a definition that contradicts itself, and name the row that has to be mended."""
+    for row, why in _complaints(definition):
+        raise DefinitionRefused(definition.name, row, why)
+
+
+def _complaints(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    yield from _unknown_phases(definition)
+    yield from _bad_effects(definition)
+    yield from _bad_answers(definition)
+    yield from _bad_arrows(definition)
+    yield from _forgotten_meters(definition)
+    for phase in definition.phases:
+        if not set(definition.ends) & _closure(definition, {phase}, _ways):
+            yield f"phase {phase}", "no way leads from it to an end"
+
+
+def _mentioned(definition: Lifecycle) -> Iterator[tuple[str, Iterable[str]]]:
+    yield "initial", (definition.initial,)
+    for field in ("settled", "ends", "frees", "faulty", "active", "titles", "needs"):
+        yield field, getattr(definition, field)
+    for field in ("counts", "may_count"):
+        for meter, phases in getattr(definition, field).items():
+            yield f"{field} {meter}", phases
+    for field in ("rows", "arrows"):
+        yield field, (phase for phase in getattr(definition, field) if phase != ANY)
+    yield "found", definition.found
+    for phase, goals in definition.moves.items():
+        yield f"moves of {phase}", (phase, *goals)
+    for phase, row in definition.arrows.items():
+        for tag, arrow in row.items():
+            yield f"arrow {phase}, {tag}", () if arrow.to is None else (arrow.to,)
+
+
+def _unknown_phases(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    if len(set(definition.phases)) != len(definition.phases):
+        yield "phases", "a phase is listed twice"
+    for row, phases in _mentioned(definition):
+        for phase in phases:
+            if phase not in definition.phases:
+                yield row, f"unknown phase {phase!r}"
+
+
+def _bad_effects(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    for name, steps in definition.effects.items():
+        row = f"effect {name}"
+        facts = [step.ok for step in steps if step.ok]
+        if not steps or not steps[-1].ok:
+            yield row, "the last step must say which event closes the request"
+        if len(set(facts)) != len(facts):
+            yield row, "two steps lead to the same event, so nobody could tell how far it came"
+        for step in steps:
+            if step.call not in CALLS:
+                yield row, f"no provider knows the call {step.call!r}"
+            if step.shows not in SIGNS:
+                yield row, f"no observation shows {step.shows!r}"
+
+
+def _bad_answers(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    every = (arrow for row in definition.arrows.values() for arrow in row.values())
+    quarantined = {arrow.to for arrow in every if arrow.quarantine}
+    for phase in definition.phases:
+        rows = {"found": definition.found.get(phase, {}), "row": answers(definition, phase)}
+        if phase in quarantined:
+            rows["quarantine"] = definition.quarantine
+        for kind, row in rows.items():
+            for command, answer in row.items():
+                where = f"{kind} {phase}, {command}"
+                for final in leaves(answer):
+                    yield from ((where, why) for why in _contradictions(definition, phase, final))
+
+
+def _contradictions(definition: Lifecycle, phase: str, final: Answer) -> Iterator[str]:
+    """Whatever is decided must be able to happen."""
+    match final:
+        case Refuse(error=error) if error not in REFUSALS:
+            yield f"unknown refusal {error!r}"
+        case Fact(event=tag) if tag not in NEUTRAL and tag not in MOVED:
+            if tag not in arrows(definition, phase):
+                yield f"no arrow for {tag}"
+        case Effect(name=name) if name not in definition.effects:
+            yield f"unknown effect {name!r}"
+        case Effect(name=name):
+            phase = _target(definition, phase, "machine.requested")
+            for step in definition.effects[name]:
+                for tag in filter(None, (step.ok, step.failed)):
+                    if tag not in arrows(definition, phase):
+                        yield f"effect {name}: no arrow for {tag} from {phase}"
+                phase = _target(definition, phase, step.ok) if step.ok else phase
+        case _:
+            pass
+
+
+def _bad_arrows(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    for phase, row in definition.arrows.items():
+        for tag in row:
+            if tag not in EVENTS:
+                yield f"arrow {phase}, {tag}", "unknown event type"
+            if tag in MOVED:
+                yield f"arrow {phase}, {tag}", "a move names its own goal: list it under moves"
+    for phase, question in definition.needs.items():
+        if question not in QUESTIONS:
+            yield f"needs {phase}", f"unknown question {question!r}"
+
+
+def _forgotten_meters(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    for meter, phases in definition.counts.items():
+        for phase in (*phases, *definition.may_count.get(meter, ())):
+            for tag, arrow in arrows(definition, phase).items():
+                if arrow.to is not None and meter not in {one.meter for one in arrow.meters}:
+                    yield f"arrow {phase}, {tag}", f"it does not say what becomes of the meter {meter}"

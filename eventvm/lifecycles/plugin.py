@@ -1,0 +1,58 @@
+"""`plugin`: fourteen phases and 41 edges, moved by the application; Uninstalled may be left again."""
+
+from eventvm.lifecycle import ANY, Arrow, Fact, Lifecycle, closes
+
+COMPUTE = "compute"
+CRASHED = (closes(COMPUTE, "stop-crash"),)
+
+MOVES: dict[str, tuple[str, ...]] = {
+    "Uninstalled": ("Installing",),
+    "Installing": ("Installed", "Failed"),
+    "Installed": ("Building", "Validating", "Uninstalling", "Stopped"),
+    "Building": ("Validating", "BuildFailed", "Failed"),
+    "BuildFailed": ("Building", "Failed", "Uninstalling"),
+    "Validating": ("Starting", "Failed", "Installed"),
+    "Starting": ("Running", "Failed", "Degraded"),
+    "Running": ("Stopping", "Degraded", "Failed", "Recovering", "Validating"),
+    "Degraded": ("Recovering", "Stopping", "Failed"),
+    "Recovering": ("Validating", "Failed"),
+    "Stopping": ("Stopped", "Failed"),
+    "Stopped": ("Validating", "Starting", "Uninstalling", "Installed"),
+    "Failed": ("Validating", "Building", "Uninstalling", "Installed"),
+    "Uninstalling": ("Uninstalled", "Failed"),
+}
+IN_FLIGHT = ("Installing", "Building", "Validating", "Starting", "Uninstalling")
+
+plugin = Lifecycle(
+    name="plugin",
+    initial="Uninstalled",
+    phases=tuple(MOVES),
+    settled=("Running", "Stopped", "Failed", "BuildFailed", "Uninstalled"),
+    ends=("Uninstalled",),
+    frees=("Uninstalled",),
+    faulty=("Failed", "BuildFailed", "Recovering"),
+    active=("Running", "Degraded"),
+    counts={COMPUTE: ("Running", "Degraded")},
+    moves=MOVES,
+    needs={"Building": "dev", "BuildFailed": "dev"},
+    rows={
+        ANY: {
+            "force": Fact("machine.forced"),
+            "attest": Fact("machine.attested"),
+            "correct": Fact("ledger.corrected"),
+            "advance_retry": Fact("machine.retry_advanced"),
+            "reset_retry": Fact("machine.retry_reset"),
+        },
+        "Uninstalled": {"create": Fact("machine.created")},
+    },
+    arrows={
+        "Uninstalled": {"machine.created": Arrow("Uninstalled")},
+        "Running": {"machine.exited": Arrow("Recovering", CRASHED)},
+        "Degraded": {"machine.exited": Arrow("Recovering", CRASHED)},
+        "Stopping": {"machine.exited": Arrow("Stopped")},
+        **dict.fromkeys(IN_FLIGHT, {"machine.exited": Arrow("Failed")}),
+    },
+    found=dict.fromkeys(
+        ("Running", "Degraded", "Stopping", *IN_FLIGHT), {"gone": Fact("machine.exited")}
+    ),
+)

@@ -1,0 +1,88 @@
+"""What a machine should be: one typed value, fixed at creation and recorded whole."""
+
+from msgspec import Struct
+
+
+class Shape(Struct, frozen=True, gc=False):
+    """The amounts that are billed: thousandths of a CPU, and bytes."""
+
+    milli_cpus: int = 0
+    memory: int = 0
+    storage: int = 0
+
+
+class Interface(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One network interface of the guest and the host device behind it."""
+
+    id: str
+    host_device: str
+    mac: str = ""
+
+
+class Drive(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One block device beside the root file system."""
+
+    id: str
+    path: str
+    read_only: bool = False
+
+
+class RateLimit(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A token bucket for one device: bytes and operations a second."""
+
+    device: str
+    bytes_per_second: int = 0
+    operations_per_second: int = 0
+
+
+class RestoreFrom(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Begin from another machine's snapshot; the fields of a cold boot are then ignored."""
+
+    machine: str
+    snapshot: str
+    resume_immediately: bool = False
+    network_overrides: tuple[Interface, ...] = ()
+
+
+class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """What a machine should be; a field that the provider cannot honour is refused by name."""
+
+    provider: str = ""
+    """Who carries out its effects; empty for a machine that only reports its own moves."""
+    cpus: int = 1
+    memory: int = 0
+    """Bytes."""
+    storage: int = 0
+    """Bytes."""
+    kernel: str = ""
+    rootfs: str = ""
+    boot_args: str = ""
+    network: tuple[Interface, ...] = ()
+    drives: tuple[Drive, ...] = ()
+    vsock: int | None = None
+    """The guest's context id on the vsock, where it has one."""
+    rate_limits: tuple[RateLimit, ...] = ()
+    restore_from: RestoreFrom | None = None
+    labels: dict[str, str] = {}
+    dev: bool = False
+    """A machine under development, which may be built from source."""
+
+    @property
+    def shape(self) -> Shape:
+        """The part of it that is billed."""
+        return Shape(self.cpus * 1000, self.memory, self.storage)
+
+
+BILLED = ("cpus", "memory", "storage")
+BOOKKEEPING = ("provider", "labels", "dev", *BILLED)
+"""The fields that every provider takes, because they ask nothing of the world."""
+
+
+def demanded(spec: Spec) -> tuple[str, ...]:
+    """Name the fields that ask something of the provider."""
+    plain = Spec()
+    return tuple(
+        name
+        for name in spec.__struct_fields__
+        if name not in BOOKKEEPING and getattr(spec, name) != getattr(plain, name)
+    )
