@@ -1,0 +1,48 @@
+"""eventvm: a control engine and flight recorder for machines; every change is an event in an append-only log."""
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from eventvm import errors
+from eventvm.clock import Clock
+from eventvm.engine import Engine, Handle, Receipt, Report
+from eventvm.errors import EventvmError
+from eventvm.lifecycle import Lifecycle
+from eventvm.logs import open_log
+from eventvm.provider import Provider
+from eventvm.providers.simulated import Simulated
+from eventvm.spec import RestoreFrom, Spec
+
+__all__ = [
+    "Engine", "EventvmError", "Handle", "Lifecycle", "Provider", "Receipt", "Report", "RestoreFrom",
+    "Simulated", "Spec", "errors", "open", "open_log",
+]  # fmt: skip
+
+logging.getLogger("eventvm").addHandler(logging.NullHandler())
+
+
+@asynccontextmanager
+async def open(  # the name that users expect
+    url: str | Path,
+    *,
+    providers: Iterable[Provider] = (),
+    lifecycles: Iterable[Lifecycle] = (),
+    clock: Clock | None = None,
+    **options: Any,
+) -> AsyncIterator[Engine]:
+    """Open the log at a path, `sqlite:PATH` or `memory:`, recover, and serve until the block is left.
+
+    Machines that run go on running. A provider named `simulated` is there unless one is given.
+    """
+    clock = clock or Clock()
+    given = list(providers)
+    if all(one.name != "simulated" for one in given):
+        given.append(Simulated(clock=clock))
+    async with (
+        open_log(url, clock=clock.wall) as log,
+        Engine(log, given, lifecycles, clock=clock, **options).running() as engine,
+    ):
+        yield engine

@@ -177,6 +177,8 @@ class Lifecycle(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Phases in which the machine does its work."""
     titles: dict[str, str] = {}
     """How the original system writes its phases."""
+    history: int = 0
+    """How many of its last transitions the history view shows; 0 for all. The log keeps all anyway."""
     counts: dict[str, tuple[str, ...]] = {}
     """For each meter, the phases in which it counts."""
     may_count: dict[str, tuple[str, ...]] = {}
@@ -414,6 +416,8 @@ def _bad_effects(definition: Lifecycle) -> Iterator[tuple[str, str]]:
         facts = [step.ok for step in steps if step.ok]
         if not steps or not steps[-1].ok:
             yield row, "the last step must say which event closes the request"
+        elif not steps[-1].failed:
+            yield row, "the last step must say which event tells of its failure"
         if len(set(facts)) != len(facts):
             yield row, "two steps lead to the same event, so nobody could tell how far it came"
         for step in steps:

@@ -154,6 +154,8 @@ def decide(machine: Machine, command: Command, observation: Observation | None =
     if isinstance(answer, Refuse):
         raise refusal(machine, command, answer)
     _check_snapshot(machine, command)
+    if isinstance(command, commands.Rename) and command.name == machine.name:
+        return Nothing()
     return answer
 
 

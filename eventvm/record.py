@@ -34,6 +34,8 @@ class Record(Struct, frozen=True, gc=False):
     body: bytes
     """The event's JSON, exactly as stored."""
     leaf: bytes
+    previous: int = 0
+    """The position of its stream's record before it, 0 for the first."""
     key: str | None = None
     digest: bytes = b""
     """With a key: the SHA-256 of the name and the command that it was used for."""

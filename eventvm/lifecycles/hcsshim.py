@@ -50,7 +50,11 @@ hcsshim = Lifecycle(
         "terminate": (Step("stop", shows="gone"), *CLOSE),
     },
     rows={
-        ANY: {"attest": Fact("machine.attested"), "correct": Fact("ledger.corrected")},
+        ANY: {
+            "create": Refuse("already_exists"),
+            "attest": Fact("machine.attested"),
+            "correct": Fact("ledger.corrected"),
+        },
         "not_created": {"create": Effect("create"), "attest": Refuse("not_found"), **ENDED},
         "created": {"start": Effect("launch"), **NEVER_STARTED},
         "running": {"start": Nothing(), "use": Nothing(), **TERMINATED},

@@ -1,6 +1,6 @@
 """`plugin`: fourteen phases and 41 edges, moved by the application; Uninstalled may be left again."""
 
-from eventvm.lifecycle import ANY, Arrow, Fact, Lifecycle, closes
+from eventvm.lifecycle import ANY, Arrow, Fact, Lifecycle, Refuse, closes
 
 COMPUTE = "compute"
 CRASHED = (closes(COMPUTE, "stop-crash"),)
@@ -32,11 +32,13 @@ plugin = Lifecycle(
     frees=("Uninstalled",),
     faulty=("Failed", "BuildFailed", "Recovering"),
     active=("Running", "Degraded"),
+    history=50,
     counts={COMPUTE: ("Running", "Degraded")},
     moves=MOVES,
     needs={"Building": "dev", "BuildFailed": "dev"},
     rows={
         ANY: {
+            "create": Refuse("already_exists"),
             "force": Fact("machine.forced"),
             "attest": Fact("machine.attested"),
             "correct": Fact("ledger.corrected"),

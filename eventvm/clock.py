@@ -1,0 +1,42 @@
+"""The time and the ids of this host; a simulation brings its own."""
+
+import os
+import time
+from pathlib import Path
+from uuid import UUID
+
+from eventvm.observation import Instant
+
+BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def _boot_id() -> str:
+    """Name this boot; where the kernel does not, each process counts as a boot of its own."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().replace("-", "")[:16]
+    except OSError:
+        return os.urandom(8).hex()
+
+
+class Clock:
+    """What this host's clocks say, and ids that sort by the time of their making."""
+
+    def __init__(self) -> None:
+        self.boot_id = _boot_id()
+
+    def wall(self) -> int:
+        """Nanoseconds since 1970."""
+        return time.time_ns()
+
+    def now(self) -> Instant:
+        """This moment by all clocks."""
+        return Instant(time.time_ns(), time.clock_gettime_ns(BOOT_CLOCK), self.boot_id)
+
+    def random(self, count: int) -> bytes:
+        """Bytes that nobody can guess."""
+        return os.urandom(count)
+
+    def id(self) -> str:
+        """Make a UUIDv7: 48 bits of milliseconds, then chance."""
+        drawn = (self.wall() // 1_000_000) << 80 | int.from_bytes(self.random(10), "big")
+        return str(UUID(int=drawn & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62))

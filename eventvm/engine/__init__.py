@@ -1,0 +1,443 @@
+"""The engine: one log, all machines, and the hands that reach into the world.
+
+A command goes through in engine/turns.py; what is in memory is in engine/cells.py; waiting in
+engine/waiting.py; the providers are reached through engine/world.py. This module is the public face.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from eventvm import commands, events
+from eventvm.clock import Clock
+from eventvm.commands import Command
+from eventvm.engine.cells import Cell, Cells
+from eventvm.engine.handle import Handle, checked, checked_reason
+from eventvm.engine.receipt import Receipt
+from eventvm.engine.turns import Turns
+from eventvm.engine.world import World
+from eventvm.errors import (
+    AlreadyExists,
+    BadInput,
+    Closed,
+    EventvmError,
+    Inconclusive,
+    NotFound,
+    OutcomeUnknown,
+    SnapshotNotFound,
+    WrongLoop,
+)
+from eventvm.ledger import Ledger
+from eventvm.lifecycle import Lifecycle, Rules, encode
+from eventvm.lifecycles import DEFAULT, LIFECYCLES
+from eventvm.log import PAGE, Append, EventLog
+from eventvm.machine import Machine, evolve
+from eventvm.observation import Observation
+from eventvm.provider import Provider
+from eventvm.record import Record
+from eventvm.spec import Spec
+from eventvm.subscription import Subscription
+from eventvm.views import Transition, first, of_machine, transition
+
+__all__ = ["Engine", "Handle", "Receipt", "Report"]
+
+logger = logging.getLogger("eventvm")
+
+RECONCILE_AT_ONCE = 16
+"""Machines that a full pass looks at side by side."""
+KEEP_EVERY = 50_000
+"""Records after which the living machines are kept again, so that opening stays short."""
+
+Observer = Callable[[Handle, Transition], Awaitable[None] | None]
+
+
+class Report(Struct, frozen=True):
+    """What a full reconciliation found; unhealthy only if the pass itself failed."""
+
+    looked: int
+    reconciled: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+class Engine:
+    """Machines over one log; opened by `eventvm.open`."""
+
+    def __init__(  # noqa: PLR0913  # each is a choice that only the opener can make
+        self,
+        log: EventLog,
+        providers: Iterable[Provider] = (),
+        lifecycles: Iterable[Lifecycle] = (),
+        *,
+        clock: Clock | None = None,
+        actor: str = "engine",
+        host: str = "local",
+        deadline_seconds: float = 60.0,
+        probe_seconds: float = 5.0,
+        grace_seconds: float = 5.0,
+    ) -> None:
+        self.log = log
+        self.clock = clock or Clock()
+        self.actor = actor
+        self.cells = Cells(log)
+        self._world = World(
+            providers, self.clock, deadline_seconds=deadline_seconds, probe_seconds=probe_seconds
+        )
+        self._known = {**LIFECYCLES, **{one.name: one for one in lifecycles}}
+        self._rules: dict[str, Rules] = {}
+        self._loop = asyncio.get_running_loop()
+        self._grace_seconds = grace_seconds
+        self._turns = Turns(
+            log, self.cells, self._world, self.clock, host=host, owner=f"{host}/{self.clock.id()}"
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._defining: dict[str, asyncio.Task[None]] = {}
+        self._kept = 0
+        self._closed = False
+
+    # --- opening and leaving
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Engine"]:
+        """Load, recover what was interrupted, serve; at the end let effects finish, and leave machines alive."""
+        await self.cells.load()
+        self._kept = self.log.tree.size
+        try:
+            self._recover()
+            for provider in self._world.providers.values():
+                if hasattr(provider, "events"):
+                    self._employ(self._follow(provider))
+            yield self
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._leave()
+
+    def _recover(self) -> None:
+        """Conclude every request that a former engine left open, by looking."""
+        for cell in list(self.cells.living.values()):
+            if cell.machine.request is not None:
+                future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
+                future.add_done_callback(_quietly)
+
+    async def _leave(self) -> None:
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        workers = self._turns.workers
+        if workers:
+            await asyncio.wait(workers, timeout=self._grace_seconds)
+        for worker in workers:
+            worker.cancel()
+        if left := workers | self._tasks:
+            await asyncio.wait(left)
+        try:
+            await self.cells.keep()
+        except EventvmError as problem:
+            logger.warning("the living machines were not kept, opening will take longer: %s", problem)
+
+    def _employ(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _check_loop(self) -> None:
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if not here:
+            raise WrongLoop("this engine belongs to another event loop or thread")
+        if self._closed:
+            raise Closed("this engine was left; open the log again")
+
+    # --- machines
+
+    async def machine(self, name: str, *, lifecycle: str | None = None) -> Handle:
+        """Give a handle by name; of a machine that does not exist yet, too."""
+        self._check_loop()
+        holder = await self.log.find(name)
+        if holder is None:
+            return Handle(self, checked(name, "name"), self.rules(lifecycle or DEFAULT), None)
+        return self._handle(await self.cells.cell(holder.stream))
+
+    async def machine_by_id(self, id: str) -> Handle:  # noqa: A002  # the word of the domain
+        """Give a handle by id."""
+        self._check_loop()
+        if not of_machine(id) or not (await self.log.read(stream=id, limit=1)).records:
+            raise NotFound(machine=id, phase="unknown", command="look up")
+        return self._handle(await self.cells.cell(id))
+
+    async def machines(
+        self, *, phase: str | None = None, lifecycle: str | None = None, label: str | None = None,
+        after: str = "", limit: int = PAGE,
+    ) -> list[Handle]:  # fmt: skip
+        """List machines in the order of their making, the ended ones too, after one of them."""
+        self._check_loop()
+        found: list[Handle] = []
+        while len(found) < limit:
+            streams = await self.log.streams(after=after, limit=PAGE)
+            for stream in streams:
+                if of_machine(stream) and len(found) < limit:
+                    machine = (cell := await self.cells.cell(stream)).machine
+                    if _matches(machine, phase, lifecycle, label):
+                        found.append(self._handle(cell))
+            if len(streams) < PAGE:
+                break
+            after = streams[-1]
+        return found
+
+    def _handle(self, cell: Cell) -> Handle:
+        return Handle(self, cell.machine.name, cell.machine.rules, cell)
+
+    async def create(  # noqa: PLR0913  # the options of a verb
+        self, name: str, spec: Spec | None = None, *, lifecycle: str = DEFAULT, phase: str = "",
+        key: str | None = None, reason: str = "", actor: str = "", wait: bool = True,
+    ) -> Handle:  # fmt: skip
+        """Begin a life under a free name, and give its handle."""
+        rules = self.rules(lifecycle)
+        if phase and phase not in rules.definition.phases:
+            raise BadInput(f"{lifecycle} has no phase {phase!r}; it has {', '.join(rules.definition.phases)}")
+        command = commands.Create(
+            checked(name, "name"), rules.digest, spec or Spec(), phase, reason=checked_reason(reason)
+        )
+        return await self._begin(rules, command, key=key, actor=actor, wait=wait)
+
+    async def clone(  # noqa: PLR0913  # the options of a verb
+        self, source: Handle, name: str, snapshot: str, spec: Spec | None = None, *,
+        key: str | None = None, reason: str = "", actor: str = "", wait: bool = True,
+    ) -> Handle:  # fmt: skip
+        """Begin a life as a copy of a snapshot, and run at once."""
+        origin = source.machine
+        if snapshot not in origin.snapshots:
+            raise SnapshotNotFound(machine=source.name, phase=source.title, command="clone", to=snapshot)
+        command = commands.Clone(
+            checked(name, "name"), origin.rules.digest, origin.id, snapshot, spec or origin.spec,
+            reason=checked_reason(reason),
+        )  # fmt: skip
+        return await self._begin(origin.rules, command, key=key, actor=actor, wait=wait)
+
+    async def _begin(
+        self, rules: Rules, command: commands.Create | commands.Clone, *, key: str | None, actor: str, wait: bool
+    ) -> Handle:
+        self._check_loop()
+        await self._define(rules)
+        cell = self.unborn(command.name, rules)
+        if key is None:
+            await self._check_free(command.name, command.verb)
+        receipt = await self.submit(cell, command, key=key, name=command.name, actor=actor, wait=wait)
+        handle = self._handle(await self.cells.cell(receipt.machine))
+        handle.take(receipt)
+        return handle
+
+    async def _check_free(self, name: str, verb: str) -> None:
+        """Say early, and with the holder's phase, that a name is taken; the log decides in any case."""
+        holder = await self.log.find(name)
+        if holder is not None and holder.held:
+            machine = (await self.cells.cell(holder.stream)).machine
+            raise AlreadyExists(machine=name, phase=machine.rules.definition.title(machine.phase), command=verb)
+
+    def unborn(self, name: str, rules: Rules) -> Cell:
+        """Make a cell for a machine that has no records."""
+        return self.cells.unborn(self.clock.id(), rules, name)
+
+    async def birth(self, name: str) -> Cell:
+        """Wait until a machine of this name exists."""
+        while (holder := await self.log.find(name)) is None:
+            waiting = self.cells.named.setdefault(name, self._loop.create_future())
+            await asyncio.shield(waiting)
+        return await self.cells.cell(holder.stream)
+
+    # --- lifecycles
+
+    def rules(self, lifecycle: str) -> Rules:
+        """Give the definition that new machines of this name will live under."""
+        if (known := self._rules.get(lifecycle)) is None:
+            if lifecycle not in self._known:
+                raise BadInput(f"no lifecycle {lifecycle!r}; there is {', '.join(sorted(self._known))}")
+            known = self._rules[lifecycle] = Rules(self._known[lifecycle])
+        return known
+
+    async def _define(self, rules: Rules) -> None:
+        """Have the log record a definition before the first machine that lives under it."""
+        if rules.digest in self.cells.definitions:
+            return
+        task = self._defining.get(rules.digest)
+        if task is None:
+            task = self._defining[rules.digest] = self._loop.create_task(self._record_definition(rules))
+        await asyncio.shield(task)
+
+    async def _record_definition(self, rules: Rules) -> None:
+        stream = f"lifecycle/{rules.name}"
+        version, after, end = 0, 0, False
+        while not end:
+            page = await self.log.read(stream=stream, after=after)
+            version = page.records[-1].version if page.records else version
+            after, end = page.position, page.end
+        definition = msgspec.json.decode(encode(rules.definition))
+        event = events.LifecycleDefined(at=self.clock.now(), digest=rules.digest, definition=definition)
+        try:
+            await self.log.append(Append(stream, (event,), version, self.actor))
+        finally:
+            del self._defining[rules.digest]
+        self.cells.definitions.add(rules.definition)
+
+    # --- commands
+
+    async def submit(  # noqa: PLR0913  # the options of a verb
+        self, cell: Cell, command: Command, *, key: str | None = None, name: str = "", actor: str = "",
+        wait: bool = True, queue: bool = True,
+    ) -> Receipt:  # fmt: skip
+        """Carry a command through and give its receipt; cancelling this cancels nothing in the world."""
+        self._check_loop()
+        turn = self._turns.turn(cell, command, actor=actor or self.actor)
+        turn.wait = wait
+        if key is not None:
+            self._turns.keyed(turn, key, name)
+        receipt = await self._turns.submit(turn, queue=queue)
+        if self.log.tree.size - self._kept > KEEP_EVERY:
+            self._kept = self.log.tree.size
+            self._employ(self._keep())
+        return receipt
+
+    async def _keep(self) -> None:
+        try:
+            await self.cells.keep()
+        except EventvmError as problem:
+            logger.warning("the living machines could not be kept: %s", problem)
+
+    async def look(self, cell: Cell, observation: Observation | None = None) -> Receipt:
+        """Look at one machine, or take what somebody has seen of it, and repair the record."""
+        self._check_loop()
+        turn = self._turns.turn(cell, None, actor=self.actor)
+        turn.observation = observation
+        return await self._turns.submit(turn)
+
+    async def reconcile(self) -> Report:
+        """Look at every living machine, each in its own turn; nothing is restarted by itself."""
+        self._check_loop()
+        reconciled: list[str] = []
+        unknown: list[str] = []
+        cells = [cell for cell in self.cells.living.values() if cell.machine.exists]
+        todo = iter(cells)
+
+        async def look() -> None:
+            for cell in todo:
+                if cell.turn is not None and cell.turn.worker is not None:
+                    continue  # somebody is at work on it: a half-made machine whose creator lives is left
+                try:
+                    receipt = await self.look(cell)
+                except (Inconclusive, OutcomeUnknown):
+                    unknown.append(cell.machine.id)
+                else:
+                    if receipt.how == "reconciled":
+                        reconciled.append(cell.machine.id)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(RECONCILE_AT_ONCE, len(cells))):
+                tasks.start_soon(look)
+        return Report(len(cells), tuple(sorted(reconciled)), tuple(sorted(unknown)))
+
+    async def _follow(self, provider: Any) -> None:
+        """Take a provider's hints: each makes the engine look for itself."""
+        try:
+            async for id_ in provider.events():
+                cell = self.cells.held(id_)
+                if cell is not None and cell.turn is None and not cell.machine.terminal:
+                    self._turns.submit(self._turns.turn(cell, None, actor=self.actor)).add_done_callback(_quietly)
+        except Exception:
+            logger.exception("provider %s stopped giving hints", provider.name)
+
+    # --- reading
+
+    def events(self, *, after: int = 0, stream: str | None = None) -> Subscription:
+        """Follow the records after a position: those that are there, then the live ones, for ever."""
+        self._check_loop()
+        return Subscription(self.log, after=after, stream=stream)
+
+    def observe(self, observer: Observer, *, machine: str | None = None) -> Callable[[], None]:
+        """Call an observer once for each transition from now on, in order; give what ends that.
+
+        It reads the log at its own pace: if it is slow, fails or calls the engine itself, nobody is harmed.
+        """
+        self._check_loop()
+        task = self._loop.create_task(self._observed(observer, machine, self.log.tree.size))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return lambda: None if task.done() else _cancel(task)
+
+    async def _observed(self, observer: Observer, only: str | None, after: int) -> None:
+        machines: dict[str, Machine] = {}
+        async for record in Subscription(self.log, after=after, stream=only):
+            if not of_machine(record.stream):
+                continue
+            before = machines.get(record.stream) or await self._before(record)
+            machine = machines[record.stream] = evolve(before, record.event, record.position)
+            if (change := transition(before, machine, record)) is not None:
+                await self._call(observer, await self.cells.cell(record.stream), change)
+            if machine.terminal:
+                del machines[record.stream]
+
+    async def _before(self, record: Record) -> Machine:
+        if record.version == 1:
+            return first(record, self.cells.definitions)
+        return await self.cells.read(record.stream, until=record.position - 1)
+
+    async def _call(self, observer: Observer, cell: Cell, change: Transition) -> None:
+        try:
+            called = observer(self._handle(cell), change)
+            if called is not None:
+                await called
+        except Exception:
+            logger.exception("an observer failed at position %d and is called again for the next", change.position)
+
+    async def history(self, id: str) -> list[Transition]:  # noqa: A002  # the word of the domain
+        """List every change of a machine's phase."""
+        changes: list[Transition] = []
+        await self._fold(id, lambda before, after, record: _add(changes, transition(before, after, record)))
+        return changes
+
+    async def ledger(self, id: str) -> Ledger:  # noqa: A002  # the word of the domain
+        """Fold the ledger of a machine."""
+        ledger = Ledger()
+        await self._fold(id, lambda before, _, record: ledger.add(before, record))
+        return ledger
+
+    async def _fold(self, stream: str, take: Callable[[Machine, Machine, Record], None]) -> None:
+        machine: Machine | None = None
+        after, end = 0, False
+        while not end:
+            page = await self.log.read(stream=stream, after=after)
+            for record in page.records:
+                before = machine or first(record, self.cells.definitions)
+                machine = evolve(before, record.event, record.position)
+                take(before, machine, record)
+            after, end = page.position, page.end
+
+
+def _add(changes: list[Transition], change: Transition | None) -> None:
+    if change is not None:
+        changes.append(change)
+
+
+def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+
+
+def _quietly(future: "asyncio.Future[Receipt]") -> None:
+    """An inconclusive look that nobody asked for is no error: the machine says so itself when asked."""
+    if not future.cancelled() and (problem := future.exception()) is not None:
+        logger.info("%s", problem)
+
+
+def _matches(machine: Machine, phase: str | None, lifecycle: str | None, label: str | None) -> bool:
+    key, _, value = (label or "").partition("=")
+    return (
+        phase in (None, machine.phase)
+        and lifecycle in (None, machine.rules.name)
+        and (not key or (key in machine.spec.labels and value in ("", machine.spec.labels[key])))
+    )

@@ -1,0 +1,173 @@
+"""What the engine holds in memory: a cell for each living machine, loaded from the log and kept beside it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import anyio
+import msgspec
+
+from eventvm.errors import EventvmError
+from eventvm.events import LifecycleDefined
+from eventvm.lifecycle import Lifecycle, Rules
+from eventvm.log import EventLog, Replay
+from eventvm.machine import Machine, blank, evolve
+from eventvm.observation import Observation
+from eventvm.record import Record
+from eventvm.views import Definitions, defined, first, of_machine
+
+if TYPE_CHECKING:
+    from eventvm.engine.turns import Turn
+    from eventvm.engine.waiting import Wait
+
+VIEW = "machines.1"
+"""The kept view of all living machines; another number when what it holds changes."""
+PART = 256
+"""Machines in one part of it: few enough that encoding one does not hold the loop."""
+
+
+class Cell:
+    """One machine in memory: its state, whose turn it is, and who waits for what."""
+
+    __slots__ = ("__weakref__", "last", "machine", "queue", "seen", "turn", "waits")
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.turn: Turn | None = None
+        self.queue: deque[Turn] | None = None
+        self.waits: list[Wait] | None = None
+        self.seen: Observation | None = None
+        """The last look at it; memory only, for people."""
+        self.last: Record | None = None
+        """Its last record, if it was written since the log was opened."""
+
+
+class Cells:
+    """All cells: the living ones for as long as they live, the ended ones while somebody holds them."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self.definitions = Definitions()
+        self.living: dict[str, Cell] = {}
+        self._ended: WeakValueDictionary[str, Cell] = WeakValueDictionary()
+        self.named: dict[str, asyncio.Future[None]] = {}
+        """For names that somebody waits for: resolved when a machine takes the name."""
+
+    # --- loading
+
+    async def load(self) -> None:
+        """Fold the log, from what was kept if that is whole; a kept view that does not fit is left aside."""
+        try:
+            await self._fold(await self._log.kept(VIEW))
+        except (EventvmError, msgspec.MsgspecError):
+            self.definitions, self.living = Definitions(), {}
+            await self._fold(None)
+
+    async def _fold(self, kept: Any) -> None:
+        if kept is not None:
+            await self._unpack(kept.parts)
+        async for records in Replay(self._log, kept.tree if kept else None):
+            for record in records:
+                await self._apply(record)
+
+    async def _apply(self, record: Record) -> None:
+        if isinstance(record.event, LifecycleDefined):
+            self.definitions.add(defined(record.event))
+        elif of_machine(record.stream):
+            before = await self._before(record)
+            self.place(Cell(evolve(before, record.event, record.position)))
+
+    async def _before(self, record: Record) -> Machine:
+        if (cell := self.living.get(record.stream)) is not None:
+            return cell.machine
+        if record.version == 1:
+            return first(record, self.definitions)
+        return await self.read(record.stream, until=record.position - 1)
+
+    async def read(self, id: str, *, until: int | None = None) -> Machine:  # noqa: A002  # the word of the domain
+        """Fold one machine from its stream alone, up to a position."""
+        machine: Machine | None = None
+        after = 0
+        while True:
+            page = await self._log.read(stream=id, after=after)
+            for record in page.records:
+                if until is not None and record.position > until:
+                    break
+                machine = evolve(machine or first(record, self.definitions), record.event, record.position)
+            after = page.position
+            if page.end:
+                assert machine is not None, f"{id} has no records"
+                return machine
+
+    def place(self, cell: Cell) -> None:
+        """Hold a cell for as long as it lives, and weakly afterwards."""
+        machine = cell.machine
+        if machine.terminal:
+            self.living.pop(machine.id, None)
+            self._ended[machine.id] = cell
+        else:
+            self.living[machine.id] = cell
+
+    async def cell(self, id: str) -> Cell:  # noqa: A002  # the word of the domain
+        """Give the cell of a machine that has records."""
+        if (cell := self.held(id)) is not None:
+            return cell
+        machine = await self.read(id)
+        return self.held(id) or self._place_new(machine)
+
+    def held(self, id: str) -> Cell | None:  # noqa: A002  # the word of the domain
+        """Give a cell that is in memory."""
+        return self.living.get(id) or self._ended.get(id)
+
+    def _place_new(self, machine: Machine) -> Cell:
+        cell = Cell(machine)
+        self.place(cell)
+        return cell
+
+    # --- keeping
+
+    async def keep(self) -> None:
+        """Keep all living machines beside the log, as they are at its present end."""
+        machines = [cell.machine for cell in self.living.values() if cell.machine.exists]
+        tree = self._log.tree.copy()
+        parts = [msgspec.msgpack.encode({rules.digest: rules.definition for rules in self.definitions})]
+        for at in range(0, len(machines), PART):
+            parts.append(_ENCODER.encode(machines[at : at + PART]))
+            await anyio.lowlevel.checkpoint()
+        await self._log.keep(VIEW, tree, parts)
+
+    async def _unpack(self, parts: Iterable[bytes]) -> None:
+        definitions, *machines = parts
+        for definition in msgspec.msgpack.decode(definitions, type=dict[str, Lifecycle]).values():
+            self.definitions.add(definition)
+        decoder = msgspec.msgpack.Decoder(list[Machine], dec_hook=self._rules)
+        for part in machines:
+            for machine in decoder.decode(part):
+                self.living[machine.id] = Cell(machine)
+            await anyio.lowlevel.checkpoint()
+
+    def _rules(self, kind: type, digest: Any) -> Rules:
+        assert kind is Rules
+        return self.definitions[digest]
+
+    # --- names
+
+    def unborn(self, id: str, rules: Rules, name: str) -> Cell:  # noqa: A002  # the word of the domain
+        """Make the cell of a machine that has no records yet; it is placed with its first."""
+        return Cell(blank(id, rules, name))
+
+    def announce(self, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        """Wake whoever waits for a machine of this name to exist."""
+        for name in after:
+            if name not in before and (waiting := self.named.pop(name, None)) is not None:
+                waiting.set_result(None)
+
+
+def _digest(value: Any) -> str:
+    assert isinstance(value, Rules)
+    return value.digest
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_digest)

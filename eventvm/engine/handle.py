@@ -1,0 +1,303 @@
+"""The handle: a machine as an application holds it, with the verbs of its lifecycle."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from eventvm import commands
+from eventvm.commands import Command
+from eventvm.engine.cells import Cell
+from eventvm.engine.receipt import Receipt, receipt_of
+from eventvm.engine.waiting import meets, wait_for
+from eventvm.errors import AlreadyExists, BadInput, NotFound, WaitTimeout
+from eventvm.ledger import Entry, Interval
+from eventvm.lifecycle import Lifecycle, Rules
+from eventvm.machine import Machine, blank
+from eventvm.observation import Instant, Liveness, Observation
+from eventvm.spec import Spec
+from eventvm.views import Transition, described
+
+if TYPE_CHECKING:
+    from eventvm.engine import Engine
+
+
+class Handle:
+    """One machine, bound to its id; it never meets the next holder of its name.
+
+    Each verb returns the receipt of a recorded outcome and takes `key=` (the same key gives the same receipt,
+    for ever), `reason=`, `wait=False` (return once the request is durable) and `queue=False` (raise
+    OperationInProgress instead of waiting for the machine's turn).
+    """
+
+    def __init__(self, engine: "Engine", name: str, rules: Rules, cell: Cell | None) -> None:
+        self._engine = engine
+        self._name = name
+        self._rules = rules
+        self._cell = cell
+        self._after: int | None = None
+        self.receipt: Receipt | None = None
+        """The receipt of the last command through this handle."""
+
+    # --- what it is now
+
+    @property
+    def machine(self) -> Machine:
+        """The machine as the log tells it at this moment."""
+        return self._cell.machine if self._cell is not None else blank("", self._rules, self._name)
+
+    @property
+    def id(self) -> str:
+        """Its id, for life; empty while it does not exist."""
+        return self.machine.id
+
+    @property
+    def name(self) -> str:
+        """Its name at this moment."""
+        return self.machine.name or self._name
+
+    @property
+    def phase(self) -> str:
+        """Its phase; a machine without records reads as its lifecycle's initial phase."""
+        return self.machine.phase
+
+    @property
+    def title(self) -> str:
+        """Its phase as the original system writes it."""
+        return self.lifecycle.title(self.phase)
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """The definition that it lives under."""
+        return self.machine.rules.definition
+
+    @property
+    def generation(self) -> int:
+        """How often an event has set its phase."""
+        return self.machine.generation
+
+    @property
+    def active(self) -> bool:
+        """Whether it does its work in this phase."""
+        return self.phase in self.lifecycle.active
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing in flight will leave this phase."""
+        return self.phase in self.lifecycle.settled
+
+    @property
+    def terminal(self) -> bool:
+        """Whether there is no way on."""
+        return self.machine.terminal
+
+    @property
+    def snapshots(self) -> dict[str, int]:
+        """Its snapshots and their sizes, in the order of their creation."""
+        return dict(self.machine.snapshots)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe it in plain values: phase, open request, last observation, what is being counted."""
+        told = described(self.machine, self._engine.clock.now())
+        seen = self._cell.seen if self._cell is not None else None
+        told["observation"] = None if seen is None else msgspec.to_builtins(seen)
+        return told
+
+    # --- verbs
+
+    async def create(self, spec: Spec | None = None, **options: Any) -> Receipt:
+        """Begin the life of a machine that does not exist yet, under this handle's name."""
+        made = await self._engine.create(self._name, spec, lifecycle=self._rules.name, **options)
+        assert made.receipt is not None
+        self._cell = made._cell  # noqa: SLF001  # another of our own kind
+        return self.take(made.receipt)
+
+    def take(self, receipt: Receipt) -> Receipt:
+        """Remember the receipt of the last command: waiting counts from there."""
+        self.receipt, self._after = receipt, receipt.position
+        return receipt
+
+    async def start(self, **options: Any) -> Receipt:
+        """Run it; if it runs already although the record says otherwise, the record is repaired."""
+        return await self._send(commands.Start, {}, options)
+
+    async def stop(self, **options: Any) -> Receipt:
+        """End its process; what it stores stays."""
+        return await self._send(commands.Stop, {}, options)
+
+    async def pause(self, **options: Any) -> Receipt:
+        """Hold it still."""
+        return await self._send(commands.Pause, {}, options)
+
+    async def resume(self, **options: Any) -> Receipt:
+        """Let it go on."""
+        return await self._send(commands.Resume, {}, options)
+
+    async def hibernate(self, snapshot: str, **options: Any) -> Receipt:
+        """Take a snapshot, and end the process once that is durable."""
+        return await self._send(commands.Hibernate, {"snapshot": checked(snapshot, "snapshot")}, options)
+
+    async def snapshot(self, snapshot: str, **options: Any) -> Receipt:
+        """Capture its state under a name."""
+        return await self._send(commands.Snapshot, {"snapshot": checked(snapshot, "snapshot")}, options)
+
+    async def delete_snapshot(self, snapshot: str, **options: Any) -> Receipt:
+        """Delete a snapshot, also after the end of its life."""
+        return await self._send(commands.DeleteSnapshot, {"snapshot": snapshot}, options)
+
+    async def restore(self, snapshot: str, spec: Spec | None = None, **options: Any) -> Receipt:
+        """Put it back to a snapshot, in a new shape if one is given."""
+        return await self._send(commands.Restore, {"snapshot": snapshot, "spec": spec}, options)
+
+    async def clone(self, name: str, snapshot: str, spec: Spec | None = None, **options: Any) -> "Handle":
+        """Begin a new life as a copy of one of its snapshots."""
+        return await self._engine.clone(self, name, snapshot, spec, **options)
+
+    async def rename(self, name: str, **options: Any) -> Receipt:
+        """Give it another name and free the old one."""
+        holder = await self._engine.log.find(checked(name, "name"))
+        if holder is not None and holder.held and holder.stream != self.id:
+            raise AlreadyExists(machine=name, phase="held by another", command="rename")
+        return await self._send(commands.Rename, {"name": name}, options)
+
+    async def destroy(self, *, force: bool = False, **options: Any) -> Receipt:
+        """End its life; its history, snapshots and ledger stay for ever."""
+        return await self._send(commands.Destroy, {"force": force}, options)
+
+    async def complete(self, code: int, **options: Any) -> Receipt:
+        """Record that the command inside it ended, with its authenticated exit code."""
+        return await self._send(commands.Complete, {"code": code}, options)
+
+    async def transition_to(self, to: str, reason: str = "", *, data: Any = None, **options: Any) -> Receipt:
+        """Record a move along one of its lifecycle's edges."""
+        fields = {"to": to, "data": None if data is None else msgspec.to_builtins(data)}
+        return await self._send(commands.Transition, fields, {"reason": reason, **options})
+
+    async def force_phase(self, to: str, reason: str, **options: Any) -> Receipt:
+        """Set the phase against its lifecycle's edges; the reason is required and marked in every view."""
+        if not reason:
+            raise BadInput("a forced phase needs a reason")
+        return await self._send(commands.Force, {"to": to}, {"reason": reason, **options})
+
+    async def use(self, what: str = "exec") -> Receipt:
+        """Ask whether it may be used now; refused unless it may, and never recorded."""
+        return await self._send(commands.Use, {"what": what}, {})
+
+    async def attest(
+        self, liveness: Liveness, reason: str, *, at: Instant | None = None, **options: Any
+    ) -> Receipt:
+        """Record what a person knows of it, and settle phase and ledger by that."""
+        if not reason:
+            raise BadInput("an attestation needs a reason: what makes you sure?")
+        if liveness == "unknown":
+            raise BadInput("attest what you know: alive or gone")
+        return await self._send(commands.Attest, {"liveness": liveness, "at": at}, {"reason": reason, **options})
+
+    async def advance_retry(self, **options: Any) -> Receipt:
+        """Count one more attempt."""
+        return await self._send(commands.AdvanceRetry, {}, options)
+
+    async def reset_retry(self, **options: Any) -> Receipt:
+        """Forget the attempts."""
+        return await self._send(commands.ResetRetry, {}, options)
+
+    async def correct(self, entry: Entry, at: Instant, reason: str, **options: Any) -> Receipt:
+        """Correct one entry of its ledger; the entry stays, and the correction names it."""
+        if not reason:
+            raise BadInput("a correction needs a reason")
+        fields = {
+            "position": entry.position, "meter": entry.meter, "edge": entry.edge, "subject": entry.subject, "at": at,
+        }  # fmt: skip
+        return await self._send(commands.Correct, fields, {"reason": reason, **options})
+
+    async def reconcile(self) -> Receipt:
+        """Look at it, and repair the record if it has drifted."""
+        return await self._engine.look(self._born("reconcile"))
+
+    async def tell(self, observation: Observation) -> Receipt:
+        """Take what somebody else has seen of it; told twice or too late, it changes nothing."""
+        return await self._engine.look(self._born("tell"), observation)
+
+    def _send(self, kind: type[Command], fields: dict[str, Any], options: dict[str, Any]) -> Awaitable[Receipt]:
+        reason = checked_reason(options.pop("reason", ""))
+        return self.send(kind(**fields, reason=reason), **options)
+
+    async def send(
+        self, command: Command, *, key: str | None = None, actor: str = "", wait: bool = True, queue: bool = True
+    ) -> Receipt:
+        """Send any command of the catalogue."""
+        cell = self._cell or self._engine.unborn(self._name, self._rules)
+        receipt = await self._engine.submit(
+            cell, command, key=key, name=self.name, actor=actor, wait=wait, queue=queue
+        )
+        return self.take(receipt)
+
+    def _born(self, verb: str) -> Cell:
+        if self._cell is None:
+            raise NotFound(machine=self._name, phase=self._rules.definition.title(self.phase), command=verb)
+        return self._cell
+
+    # --- waiting and reading
+
+    async def wait(self, *goals: str, after: int | None = None, timeout: float | None = None) -> Receipt:  # noqa: ASYNC109  # part of the public promise
+        """Wait for one of several phases, or `settled`, or `terminal`, passed through or present.
+
+        It counts from `after`, else from the last receipt of this handle, and then raises Unreachable as soon
+        as nothing under way leads to a goal. A wait without a receipt goes on, also before the machine exists.
+        """
+        after = self._after if after is None else after
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._waited(goals, after)
+        except TimeoutError:
+            wanted = " or ".join(goals)
+            raise WaitTimeout(f"{self.name} is {self.title}, and not {wanted}, after {timeout:g} s") from None
+
+    async def _waited(self, goals: tuple[str, ...], after: int | None) -> Receipt:
+        if self._cell is None:
+            if meets(self.machine, goals):
+                return receipt_of(self.machine, "reached")
+            self._cell = await self._engine.birth(self._name)
+        return await wait_for(self._engine.log, self._engine.cells, self._cell, goals, after)
+
+    async def history(self, last: int | None = None) -> list[Transition]:
+        """List its changes of phase, oldest first; a copy, always."""
+        changes = await self._engine.history(self.id) if self.id else []
+        last = last or self.lifecycle.history or len(changes)
+        return changes[-last:]
+
+    async def entries(self, *, known_at: int | None = None) -> list[Entry]:
+        """List the entries of its ledger as they were known at a position."""
+        return (await self._engine.ledger(self.id)).known(known_at)
+
+    async def intervals(
+        self, *, as_of: Instant | None = None, known_at: int | None = None
+    ) -> tuple[Interval, ...]:
+        """List the intervals of its ledger: as of an instant, as known at a position."""
+        ledger = await self._engine.ledger(self.id)
+        return ledger.intervals(as_of=as_of or self._engine.clock.now(), known_at=known_at)
+
+    def __repr__(self) -> str:
+        return f"<{self.lifecycle.name} {self.name!r} {self.title} {self.id}>"
+
+
+NAME_CHARACTERS = 128
+REASON_CHARACTERS = 1000
+
+
+def checked(name: str, what: str) -> str:
+    """Refuse a name that could not be read back safely."""
+    plain = name.replace("-", "").replace("_", "").replace(".", "").replace(":", "").replace("/", "")
+    if not plain.isascii() or not plain.isalnum() or len(name) > NAME_CHARACTERS:
+        raise BadInput(
+            f"{what} {name!r} is refused: use 1 to {NAME_CHARACTERS} of A-Z a-z 0-9 - _ . : / with a letter or digit"
+        )
+    return name
+
+
+def checked_reason(reason: str) -> str:
+    """Refuse a reason that is too long to be a reason."""
+    if len(reason) > REASON_CHARACTERS:
+        raise BadInput(f"a reason has at most {REASON_CHARACTERS} characters, this one has {len(reason)}")
+    return reason

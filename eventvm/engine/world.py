@@ -1,0 +1,102 @@
+"""The world as the engine reaches it: providers by name, each call under a deadline, each probe bounded."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from eventvm import commands, provider
+from eventvm.clock import Clock
+from eventvm.commands import Command
+from eventvm.errors import BadInput, EventvmError, Unsupported
+from eventvm.events import Fault
+from eventvm.lifecycle import Step
+from eventvm.machine import Machine, Outcome
+from eventvm.observation import Evidence, Observation, unknown
+from eventvm.provider import Provider, Target, lacks, undone
+
+FAULT_CHARACTERS = 500
+"""What a record keeps of a provider's error message."""
+
+BEGINS = ("start", "restore")
+"""Calls that begin a new incarnation."""
+
+
+class World:
+    """All providers of one engine."""
+
+    def __init__(
+        self, providers: Iterable[Provider], clock: Clock, *, deadline_seconds: float, probe_seconds: float
+    ) -> None:
+        self.providers = {one.name: one for one in providers}
+        self._clock = clock
+        self._deadline_seconds = deadline_seconds
+        self._probe_seconds = probe_seconds
+
+    @property
+    def deadline_ns(self) -> int:
+        """How long a call may take."""
+        return int(self._deadline_seconds * 1_000_000_000)
+
+    def check(self, machine: Machine, command: Command, steps: tuple[Step, ...]) -> None:
+        """Refuse what the provider cannot do before anything is written."""
+        spec = command.spec if isinstance(command, commands.Create | commands.Clone) else machine.spec
+        hand = self.providers.get(spec.provider)
+        name = machine.name or getattr(command, "name", machine.id)
+        if hand is None:
+            known = ", ".join(sorted(self.providers)) or "none"
+            raise Unsupported(
+                machine=name, phase=machine.phase, command=command.verb,
+                to=f"there is no provider {spec.provider!r} here (known: {known})",
+            )  # fmt: skip
+        for step in steps:
+            if lacks(hand, step.call):
+                why = f"provider {hand.name} does not support {step.call}"
+                raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
+        if isinstance(command, commands.Create) and (fields := undone(hand, spec)):
+            why = f"provider {hand.name} would drop {', '.join(fields)}"
+            raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
+
+    def _hand(self, machine: Machine) -> Provider:
+        hand = self.providers.get(machine.spec.provider)
+        if hand is None:
+            raise BadInput(f"there is no provider {machine.spec.provider!r} here; open the engine with it")
+        return hand
+
+    async def call(self, machine: Machine, step: Step, command: Any) -> Outcome:
+        """Make one call of an effect under its deadline; whatever it raises is a fault, not an error."""
+        incarnation = machine.incarnation + (step.call in BEGINS)
+        target = Target(machine.id, machine.name, incarnation, self._spec(machine, step, command))
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                end, size = await provider.call(self._hand(machine), step.call, target, command)
+        except TimeoutError:
+            message = f"{step.call} did not end within {self._deadline_seconds:g} s"
+            return Outcome(self._clock.now(), fault=Fault("TimeoutError", message))
+        except Exception as problem:  # noqa: BLE001  # a failure of the world is an event, whatever its class
+            return Outcome(self._clock.now(), fault=fault_of(problem))
+        return Outcome(self._clock.now(), end=end, size=size)
+
+    @staticmethod
+    def _spec(machine: Machine, step: Step, command: Any) -> Any:
+        reshaped = command.spec if isinstance(command, commands.Restore) and step.call == "restore" else None
+        return reshaped or machine.spec
+
+    async def probe(self, machine: Machine) -> Observation:
+        """Look at a machine; whatever keeps the look from ending well means: unknown."""
+        target = Target(machine.id, machine.name, machine.incarnation, machine.spec)
+        try:
+            async with asyncio.timeout(self._probe_seconds):
+                return await self._hand(machine).probe(target)
+        except TimeoutError:
+            return unknown(machine.spec.provider, f"the probe did not end within {self._probe_seconds:g} s")
+        except Exception as problem:  # noqa: BLE001  # unknown is an observation, not an error
+            return Observation(
+                "unknown", Evidence(machine.spec.provider or "nobody"), detail=fault_of(problem).message
+            )
+
+
+def fault_of(problem: Exception) -> Fault:
+    """Shorten an error to what a record may hold."""
+    message = " ".join(str(problem).split()) or type(problem).__name__
+    hint = problem.hint if isinstance(problem, EventvmError) else ""
+    return Fault(type(problem).__name__, (f"{message}; {hint}" if hint else message)[:FAULT_CHARACTERS])

@@ -1,0 +1,195 @@
+"""The EventLog port: what every log promises, whatever it is stored in.
+
+The laws, each a test in tests/contract that every log passes:
+
+ 1. An append is all or nothing, and a refused one does not take its neighbours down.
+ 2. A stale writer is refused and nothing is written; of many racers one wins.
+ 3. Positions are dense from 1 and become visible in order; the versions of a stream are gapless.
+ 4. A page never exceeds its limit, and what was read once reads the same for ever.
+ 5. `wait` wakes a reader at the end; it is a hint and carries no data.
+ 6. Cancelling whoever awaits an append leaves the log whole: the append is wholly in or wholly out.
+ 7. A reopened log is the same log, and nothing in it can be updated or deleted.
+ 8. A name has one holder, also when two race for it; a key is remembered for ever.
+ 9. Every record is a leaf of the log's tree, whose head moves with the record.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from eventvm.errors import LogDamaged
+from eventvm.events import Event
+from eventvm.merkle import ZERO, Tree
+from eventvm.record import Page, Record, leaf_of
+
+PAGE = 1000
+"""How many records a page holds unless its reader asks for fewer."""
+
+
+class Append(Struct, frozen=True, gc=False):
+    """What is to be added to one stream, all of it or nothing."""
+
+    stream: str
+    events: tuple[Event, ...]
+    expected_version: int
+    """The version that the stream must be at; 0: it must not exist."""
+    actor: str = ""
+    key: str | None = None
+    """Kept with the first of the records."""
+    digest: bytes = b""
+    cause: int = 0
+    claims: tuple[str, ...] = ()
+    """Names that this stream holds from now on; refused while another holds one."""
+    releases: tuple[str, ...] = ()
+
+
+class Ticket:
+    """A place in the queue: it is settled by the log, whatever becomes of whoever awaits it."""
+
+    __slots__ = ("_then", "_waiter", "append", "error", "records")
+
+    def __init__(self, append: Append) -> None:
+        self.append = append
+        self.records: tuple[Record, ...] = ()
+        self.error: Exception | None = None
+        self._then: Callable[[Ticket], None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the log has decided."""
+        return bool(self.records) or self.error is not None
+
+    def then(self, callback: Callable[["Ticket"], None]) -> None:
+        """Have this called once, synchronously, when the log has decided."""
+        assert self._then is None, "a ticket has one owner"
+        if self.settled:
+            callback(self)
+        else:
+            self._then = callback
+
+    def settle(self, records: tuple[Record, ...] = (), error: Exception | None = None) -> None:
+        """Decide; only the log calls this, and only once."""
+        self.records, self.error = records, error
+        assert self.settled, "a decision is records or an error"
+        if self._then is not None:
+            self._then(self)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __await__(self) -> Generator[None, None, tuple[Record, ...]]:
+        while not self.settled:
+            if self._waiter is None or self._waiter.done():
+                self._waiter = asyncio.get_running_loop().create_future()
+            yield from asyncio.shield(self._waiter).__await__()
+        if self.error is not None:
+            raise self.error
+        return self.records
+
+
+class Holder(Struct, frozen=True, gc=False):
+    """The stream that a name leads to, and whether it still holds the name or only held it last."""
+
+    stream: str
+    held: bool
+
+
+class Kept(Struct, frozen=True, gc=False):
+    """A folded view as it was at a position, with the tree as it was then."""
+
+    tree: Tree
+    parts: tuple[bytes, ...]
+
+
+class EventLog(Protocol):
+    """An append-only log of records."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, in words that open it again."""
+
+    @property
+    def tree(self) -> Tree:
+        """The hash tree over all durable records; its size is the last position."""
+
+    def append(self, append: Append, /) -> Ticket:
+        """Queue an append at once, and give the ticket that can be awaited for its records.
+
+        Raises StaleVersion, NameTaken, KeyTaken, LogUnavailable or CommitUnknown through the ticket.
+        """
+
+    async def read(self, *, stream: str | None = None, after: int = 0, limit: int = PAGE) -> Page:
+        """Read the records after a position, of the whole log or of one stream."""
+
+    async def wait(self, after: int) -> None:
+        """Return once there may be a record after this position."""
+
+    async def find(self, name: str) -> Holder | None:
+        """Say which stream holds a name, or held it last."""
+
+    async def recall(self, key: str) -> Record | None:
+        """Give the record that a key was used for."""
+
+    async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
+        """List the streams in the order of their names, after one of them."""
+
+    async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
+        """Keep a folded view beside the log; it may be dropped at any time."""
+
+    async def kept(self, view: str) -> Kept | None:
+        """Give a view back as it was kept, or nothing if it is not whole."""
+
+    async def close(self) -> None:
+        """Write what is queued, and let go."""
+
+
+class Replay:
+    """Pages from a position on, each record's leaf checked, the tree compared at the end.
+
+    It begins at a tree that is known, usually the empty one or that of a kept view; a log that does not
+    continue it raises LogDamaged with the first bad position.
+    """
+
+    def __init__(self, log: EventLog, tree: Tree | None = None, limit: int = PAGE) -> None:
+        self.log = log
+        self.tree = tree.copy() if tree else Tree()
+        self.until = log.tree.size
+        self._root = log.tree.root
+        self._limit = limit
+        self._leaves: dict[str, bytes] = {}
+
+    def __aiter__(self) -> "Replay":
+        return self
+
+    async def __anext__(self) -> tuple[Record, ...]:
+        after = self.tree.size
+        if after >= self.until:
+            self._compare()
+            raise StopAsyncIteration
+        page = await self.log.read(after=after, limit=min(self._limit, self.until - after))
+        if not page.records:
+            raise LogDamaged(f"the log ends at {after}, its tree at {self.until}", position=after + 1)
+        for place, record in enumerate(page.records, start=after + 1):
+            await self._check(record, place)
+        self.tree.append(record.leaf for record in page.records)
+        return page.records
+
+    async def _check(self, record: Record, place: int) -> None:
+        if record.position != place:
+            raise LogDamaged(f"position {place} is missing", position=place)
+        previous = self._leaves.get(record.stream)
+        if previous is None:
+            previous = await self._leaf_at(record.previous) if record.previous else ZERO
+        if leaf_of(record, previous) != record.leaf:
+            raise LogDamaged(f"the record at position {place} is not what was hashed", position=place)
+        self._leaves[record.stream] = record.leaf
+
+    async def _leaf_at(self, position: int) -> bytes:
+        page = await self.log.read(after=position - 1, limit=1)
+        return page.records[0].leaf if page.records else ZERO
+
+    def _compare(self) -> None:
+        if self.tree.size != self.until or self.tree.root != self._root:
+            raise LogDamaged("the tree over the records is not the tree that the log keeps")

@@ -1,0 +1,281 @@
+"""The group commit that all logs share: callers hold tickets, one writer commits whatever has gathered.
+
+Rules:
+
+* Nothing but the writer task commits, and only one commit is under way. Callers queue and hold tickets;
+  cancelling a caller reaches no further than its own await.
+* A batch is checked in memory against the heads of its streams; a member that is refused is left out and
+  takes no other with it. The rest is one transaction.
+* Nothing moves in memory before the commit has returned, so nothing is ever rolled back in memory.
+* A commit that raised is looked up by the store before it answers: LogUnavailable means that nothing of it
+  is in the log, CommitUnknown that nobody can tell, and then this log takes no more.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from eventvm.errors import Closed, CommitUnknown, EventvmError, KeyTaken, LogError, NameTaken, StaleVersion
+from eventvm.events import SCHEMA, encode
+from eventvm.log import PAGE, Append, Ticket
+from eventvm.merkle import ZERO, Tree
+from eventvm.record import Page, Record, leaf
+
+BATCH_RECORDS = 1024
+"""The most records of one commit: more would hold the loop longer than they save."""
+TAIL_RECORDS = 4096
+"""How many of the last records are kept in memory for live readers."""
+HEADS = 65_536
+"""How many heads of streams are remembered; the others are looked up again."""
+
+
+class Head(Struct, frozen=True, gc=False):
+    """The last record of a stream."""
+
+    version: int = 0
+    position: int = 0
+    leaf: bytes = ZERO
+
+
+class Known(Struct, frozen=True, gc=False):
+    """What the store knows of the streams, names and keys that a batch touches."""
+
+    heads: dict[str, Head]
+    holders: dict[str, str]
+    """For a name that is held: the stream that holds it."""
+    keys: set[str]
+
+
+class Batch:
+    """One transaction: the records of all its members and what else they change."""
+
+    __slots__ = ("heads", "keys", "members", "names", "records", "recorded_at", "tree")
+
+    def __init__(self, tree: Tree, recorded_at: int) -> None:
+        self.tree = tree
+        self.recorded_at = recorded_at
+        self.members: list[tuple[Ticket, tuple[Record, ...]]] = []
+        self.records: list[Record] = []
+        self.heads: dict[str, Head] = {}
+        self.names: dict[str, tuple[str, bool]] = {}
+        """For each name that moves: the stream, and whether it holds it afterwards."""
+        self.keys: dict[str, int] = {}
+
+    def admit(self, ticket: Ticket, known: Known) -> None:
+        """Take a member in whole, or refuse it whole."""
+        append = ticket.append
+        head = self.heads.get(append.stream) or known.heads[append.stream]
+        if refused := self._refused(append, head, known):
+            ticket.settle(error=refused)
+            return
+        records = self._records(append, head)
+        last = records[-1]
+        self.heads[append.stream] = Head(last.version, last.position, last.leaf)
+        self.names.update((name, (append.stream, True)) for name in append.claims)
+        self.names.update((name, (append.stream, False)) for name in append.releases)
+        if append.key is not None:
+            self.keys[append.key] = records[0].position
+        self.records.extend(records)
+        self.members.append((ticket, records))
+
+    def _refused(self, append: Append, head: Head, known: Known) -> LogError | None:
+        if append.expected_version != head.version:
+            return StaleVersion(append.stream, append.expected_version, head.version)
+        if append.key is not None and (append.key in known.keys or append.key in self.keys):
+            return KeyTaken(append.key)
+        for name in append.claims:
+            stream, held = self.names.get(name) or (known.holders.get(name, ""), name in known.holders)
+            if held and stream != append.stream:
+                return NameTaken(name, stream)
+        return None
+
+    def _records(self, append: Append, head: Head) -> tuple[Record, ...]:
+        stream, actor, cause, recorded_at = append.stream, append.actor, append.cause, self.recorded_at
+        position = self.tree.size
+        version, previous, above = head.version, head.position, head.leaf
+        key, digest = append.key, append.digest
+        made = []
+        for event in append.events:
+            position += 1
+            version += 1
+            body = encode(event)
+            hashed = leaf(
+                position, stream, version, recorded_at, actor, body,
+                key=key, digest=digest, cause=cause, schema=SCHEMA, previous=above,
+            )  # fmt: skip
+            made.append(
+                Record(position, stream, version, recorded_at, actor, event, body, hashed, previous, key, digest, cause)
+            )
+            previous, above, key, digest = position, hashed, None, b""
+        self.tree.append([record.leaf for record in made])
+        return tuple(made)
+
+
+class GroupCommit(ABC):
+    """The half of a log that does not depend on its store."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._queue: deque[Ticket] = deque()
+        self._tree = Tree()
+        self._recorded_at = 0
+        self._heads: dict[str, Head] = {}
+        self._tail: deque[Record] = deque(maxlen=TAIL_RECORDS)
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._gathered = asyncio.Event()
+        self._halted: EventvmError | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    # --- what a store provides
+
+    @abstractmethod
+    async def look(self, streams: set[str], names: set[str], keys: set[str]) -> Known:
+        """Look up the heads, holders and keys that a batch needs."""
+
+    @abstractmethod
+    async def commit(self, batch: Batch) -> None:
+        """Make a batch durable, or raise LogUnavailable when nothing of it is, else CommitUnknown."""
+
+    @abstractmethod
+    async def load(self, stream: str | None, after: int, limit: int) -> tuple[Record, ...]:
+        """Read records that are no longer in memory."""
+
+    # --- the port
+
+    @property
+    def tree(self) -> Tree:
+        return self._tree
+
+    def append(self, append: Append, /) -> Ticket:
+        assert append.events, "an append has at least one event"
+        ticket = Ticket(append)
+        if self._halted is not None:
+            ticket.settle(error=self._halted)
+        else:
+            self._queue.append(ticket)
+            self._gathered.set()
+        return ticket
+
+    async def read(self, *, stream: str | None = None, after: int = 0, limit: int = PAGE) -> Page:
+        until = self._tree.size
+        records = self._recent(after, limit) if stream is None else None
+        if records is None:
+            records = await self.load(stream, after, limit)
+        end = len(records) < limit
+        position = records[-1].position if records and (stream is None or not end) else max(after, until)
+        return Page(records, position, end)
+
+    def _recent(self, after: int, limit: int) -> tuple[Record, ...] | None:
+        """Serve a live reader from memory; None when it has fallen further behind."""
+        if after >= self._tree.size:
+            return ()
+        if not self._tail or after + 1 < self._tail[0].position:
+            return None
+        begin = after + 1 - self._tail[0].position
+        return tuple(self._tail[at] for at in range(begin, min(begin + limit, len(self._tail))))
+
+    async def wait(self, after: int) -> None:
+        if self._tree.size > after or self._halted is not None:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    # --- the writer
+
+    def begin(self) -> None:
+        """Start the writer; it ends with `finish`."""
+        self._writer = asyncio.get_running_loop().create_task(self._write(), name="eventvm log writer")
+
+    async def finish(self) -> None:
+        """Commit what is queued, end the writer, and refuse whatever comes later."""
+        self._halted = self._halted or Closed("the log is closed; open it again")
+        self._gathered.set()
+        if self._writer is not None:
+            await self._writer
+        self._wake()
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                await self._gathered.wait()
+                self._gathered.clear()
+                while self._queue:
+                    await self._commit_gathered()
+                if self._halted is not None:
+                    return
+        finally:
+            self._halt(self._halted or CommitUnknown("the log's writer has ended"))
+
+    def _halt(self, error: EventvmError) -> None:
+        self._halted = error
+        while self._queue:
+            self._queue.popleft().settle(error=error)
+        self._wake()
+
+    async def _commit_gathered(self) -> None:
+        tickets = self._take()
+        try:
+            batch = await self._checked(tickets)
+            if batch.records:
+                await self.commit(batch)
+        except CommitUnknown as problem:
+            self._halted = problem
+            self._fail(tickets, problem)
+        except LogError as problem:
+            self._fail(tickets, problem)
+        else:
+            self._move(batch)
+
+    def _take(self) -> list[Ticket]:
+        taken, records = [], 0
+        while self._queue and records < BATCH_RECORDS:
+            ticket = self._queue.popleft()
+            records += len(ticket.append.events)
+            taken.append(ticket)
+        return taken
+
+    async def _checked(self, tickets: Iterable[Ticket]) -> Batch:
+        appends = [ticket.append for ticket in tickets]
+        streams = {one.stream for one in appends if one.stream not in self._heads}
+        names = {name for one in appends for name in one.claims}
+        keys = {one.key for one in appends if one.key is not None}
+        known = Known({}, {}, set())
+        if streams or names or keys:
+            known = await self.look(streams, names, keys)
+        for append in appends:
+            if append.stream in self._heads:
+                known.heads[append.stream] = self._heads[append.stream]
+        batch = Batch(self._tree.copy(), max(self._clock(), self._recorded_at))
+        for ticket in tickets:
+            batch.admit(ticket, known)
+        return batch
+
+    @staticmethod
+    def _fail(tickets: Iterable[Ticket], problem: EventvmError) -> None:
+        for ticket in tickets:
+            if not ticket.settled:
+                ticket.settle(error=problem)
+
+    def _move(self, batch: Batch) -> None:
+        """The batch is durable: only now does anything in memory, and anybody waiting, learn of it."""
+        self._tree = batch.tree
+        self._recorded_at = batch.recorded_at
+        self._heads.update(batch.heads)
+        self._tail.extend(batch.records)
+        for ticket, records in batch.members:
+            ticket.settle(records)
+        while len(self._heads) > HEADS:
+            del self._heads[next(iter(self._heads))]
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)

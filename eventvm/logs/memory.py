@@ -1,0 +1,81 @@
+"""A log in memory: the whole contract without a disk, for tests and for lives that nobody will ask about."""
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from eventvm.log import PAGE, Holder, Kept
+from eventvm.logs.group_commit import Batch, GroupCommit, Head, Known
+from eventvm.merkle import Tree
+from eventvm.record import Record
+
+
+class Store:
+    """What a memory log holds; it outlives the log, as a file outlives its connection."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.streams: dict[str, list[Record]] = {}
+        self.holders: dict[str, Holder] = {}
+        self.keys: dict[str, int] = {}
+        self.kept: dict[str, Kept] = {}
+        self.tree = Tree()
+
+
+class MemoryLog(GroupCommit):
+    """A log over a Store."""
+
+    url = "memory:"
+
+    def __init__(self, store: Store | None = None, clock: Callable[[], int] = time.time_ns) -> None:
+        super().__init__(clock)
+        self.store = store or Store()
+        self._tree = self.store.tree
+        if self.store.records:
+            self._recorded_at = self.store.records[-1].recorded_at
+
+    async def look(self, streams: set[str], names: set[str], keys: set[str]) -> Known:
+        holders = ((name, self.store.holders.get(name)) for name in names)
+        return Known(
+            {stream: self._head(stream) for stream in streams},
+            {name: holder.stream for name, holder in holders if holder is not None and holder.held},
+            keys & self.store.keys.keys(),
+        )
+
+    def _head(self, stream: str) -> Head:
+        records = self.store.streams.get(stream)
+        return Head(records[-1].version, records[-1].position, records[-1].leaf) if records else Head()
+
+    async def commit(self, batch: Batch) -> None:
+        store = self.store
+        store.records.extend(batch.records)
+        for record in batch.records:
+            store.streams.setdefault(record.stream, []).append(record)
+        store.holders.update({name: Holder(stream, held) for name, (stream, held) in batch.names.items()})
+        store.keys.update(batch.keys)
+        store.tree = batch.tree
+
+    async def load(self, stream: str | None, after: int, limit: int) -> tuple[Record, ...]:
+        if stream is None:
+            return tuple(self.store.records[after : after + limit])
+        later = (record for record in self.store.streams.get(stream, ()) if record.position > after)
+        return tuple(islice(later, limit))
+
+    async def find(self, name: str) -> Holder | None:
+        return self.store.holders.get(name)
+
+    async def recall(self, key: str) -> Record | None:
+        position = self.store.keys.get(key)
+        return None if position is None else self.store.records[position - 1]
+
+    async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self.store.streams if name > after)[:limit])
+
+    async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
+        self.store.kept[view] = Kept(tree.copy(), tuple(parts))
+
+    async def kept(self, view: str) -> Kept | None:
+        return self.store.kept.get(view)
+
+    async def close(self) -> None:
+        await self.finish()

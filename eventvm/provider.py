@@ -1,0 +1,139 @@
+"""The Provider port: the hand in the world.
+
+A provider is any object with a `name` and the required methods; what else it has is found by name. It
+must be able to find a machine again from its id alone. A call that raises has failed; one that raises
+Unclear, is cancelled or runs into its deadline has an unknown outcome, and the engine probes.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from eventvm.errors import EventvmError
+from eventvm.observation import End, Observation
+from eventvm.spec import Spec, demanded
+
+
+class Target(Struct, frozen=True, gc=False):
+    """The machine that a call is about."""
+
+    id: str
+    name: str
+    incarnation: int
+    """The incarnation that is alive, or the one that a start or restore begins."""
+    spec: Spec
+
+
+class Source(Struct, frozen=True, gc=False):
+    """The snapshot that a restore begins from."""
+
+    machine: str
+    """The id of the machine that it was taken of."""
+    snapshot: str
+
+
+class Unclear(EventvmError):
+    """The provider cannot tell what became of the call."""
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """What every provider can do."""
+
+    name: str
+
+    async def create(self, target: Target) -> None:
+        """Make the machine without running it; leave nothing behind on failure."""
+
+    async def start(self, target: Target) -> None:
+        """Run the machine; one that runs already is left alone."""
+
+    async def stop(self, target: Target) -> End | None:
+        """End the machine's process and say how it ended; one that is gone already is a success."""
+
+    async def snapshot(self, target: Target, snapshot: str) -> int:
+        """Capture the machine durably and give the size in bytes."""
+
+    async def destroy(self, target: Target) -> End | None:
+        """Remove the machine with all that it stores but its snapshots; removing it twice is a success."""
+
+    async def probe(self, target: Target) -> Observation:
+        """Look without touching: bounded, unknown when it cannot tell, and absence is an answer."""
+
+
+class Optional(Protocol):
+    """What a provider may do beside; a machine whose provider cannot is refused before anything is written."""
+
+    async def create_with_spec(self, target: Target, spec: Spec) -> None:
+        """Make the machine by its whole spec; without this, `create` is called and a demanding spec refused."""
+
+    async def pause(self, target: Target) -> None:
+        """Hold the machine still."""
+
+    async def resume(self, target: Target) -> None:
+        """Let a held machine go on."""
+
+    async def restore(self, target: Target, source: Source) -> None:
+        """Run the machine from a snapshot, as a new incarnation."""
+
+    async def rename(self, target: Target, name: str) -> None:
+        """Know the machine by another name; on failure both names are as before."""
+
+    async def delete_snapshot(self, target: Target, snapshot: str) -> None:
+        """Delete a snapshot; one that is gone already is a success."""
+
+    async def disconnect(self, target: Target) -> None:
+        """Let go of a connection to the machine; without this there is none."""
+
+    def events(self) -> AsyncIterator[str]:
+        """Give the ids of machines that something has happened to: hints, never evidence."""
+
+    def discover(self) -> AsyncIterator[str]:
+        """Give the ids of all machines that the provider has."""
+
+
+OPTIONAL = ("pause", "resume", "restore", "rename", "delete_snapshot")
+"""Calls that a provider may lack; `disconnect` is no loss."""
+
+
+def lacks(provider: Provider, call: str) -> bool:
+    """Say whether a provider cannot do this at all."""
+    return call in OPTIONAL and not hasattr(provider, call)
+
+
+def undone(provider: Provider, spec: Spec) -> tuple[str, ...]:
+    """Name the fields of a spec that this provider would drop."""
+    return () if hasattr(provider, "create_with_spec") else demanded(spec)
+
+
+async def call(provider: Provider, step: str, target: Target, command: Any) -> tuple[End | None, int]:
+    """Make one call of an effect; gives how the machine ended, and a size, where the call tells."""
+    hand: Any = provider
+    match step:
+        case "create":
+            if hasattr(hand, "create_with_spec"):
+                await hand.create_with_spec(target, target.spec)
+            else:
+                await hand.create(target)
+        case "stop" | "destroy":
+            return await getattr(hand, step)(target), 0
+        case "snapshot":
+            return None, await hand.snapshot(target, command.snapshot) or 0
+        case "delete_snapshot":
+            await hand.delete_snapshot(target, command.snapshot)
+        case "rename":
+            await hand.rename(target, command.name)
+        case "restore":
+            await hand.restore(target, source_of(target, command))
+        case _:
+            if hasattr(hand, step):
+                await getattr(hand, step)(target)
+    return None, 0
+
+
+def source_of(target: Target, command: Any) -> Source:
+    """Find the snapshot that a clone, a creation or a restore begins from."""
+    if (begun := target.spec.restore_from) is not None and not hasattr(command, "snapshot"):
+        return Source(begun.machine, begun.snapshot)
+    return Source(getattr(command, "source", target.id), command.snapshot)

@@ -1,0 +1,179 @@
+"""Views: pure folds of the log for people - the fleet, the history of a machine, its description."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from eventvm import commands, events
+from eventvm.errors import IllegalEvent, UnknownEvent
+from eventvm.events import TAGS, Unknown
+from eventvm.ledger import Ledger
+from eventvm.lifecycle import Lifecycle, Rules
+from eventvm.machine import Machine, blank, evolve
+from eventvm.observation import Instant
+from eventvm.record import Record
+
+Applied = Literal["applied", "ignored"]
+
+
+class Transition(Struct, frozen=True, gc=False, rename={"from_": "from"}):
+    """One change of phase."""
+
+    from_: str
+    to: str
+    reason: str
+    timestamp: int
+    """Wall time in nanoseconds at which it was so."""
+    position: int
+    event: str
+    forced: bool = False
+
+
+class Definitions:
+    """The lifecycles that a log was written under, by digest."""
+
+    def __init__(self, known: Iterable[Rules] = ()) -> None:
+        self._rules = {rules.digest: rules for rules in known}
+
+    def add(self, definition: Lifecycle) -> Rules:
+        """Take a definition in."""
+        rules = Rules(definition)
+        return self._rules.setdefault(rules.digest, rules)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._rules
+
+    def __getitem__(self, digest: str) -> Rules:
+        try:
+            return self._rules[digest]
+        except KeyError:
+            raise IllegalEvent(f"no lifecycle {digest} was defined before it was used") from None
+
+    def __iter__(self) -> "Iterable[Rules]":  # type: ignore[override]
+        return iter(self._rules.values())
+
+
+def first(record: Record, definitions: Definitions) -> Machine:
+    """Make the machine that a stream's first record begins."""
+    event = record.event
+    command = event.command if isinstance(event, events.Requested) else event
+    if not isinstance(command, commands.Create | commands.Clone | events.Created):
+        raise IllegalEvent(f"{record.stream} begins with {tag(record)}", position=record.position)
+    return blank(record.stream, definitions[command.lifecycle])
+
+
+def tag(record: Record) -> str:
+    """Name the type of a record's event, known or not."""
+    return record.event.tag if isinstance(record.event, Unknown) else TAGS[type(record.event)]
+
+
+def of_machine(stream: str) -> bool:
+    """Say whether a stream is a machine's."""
+    return "/" not in stream
+
+
+class Fleet:
+    """All machines, folded from the log: phase, history, ledger and names.
+
+    It stops at what it cannot apply. A Fleet over the whole log is what an audit compares with.
+    """
+
+    def __init__(self, definitions: Definitions | None = None) -> None:
+        self.definitions = definitions or Definitions()
+        self.machines: dict[str, Machine] = {}
+        self.ledgers: dict[str, Ledger] = {}
+        self.histories: dict[str, list[Transition]] = {}
+        self.names: dict[str, str] = {}
+        """For each name: the machine that holds it, or held it last."""
+        self.position = 0
+
+    def apply(self, record: Record) -> Applied:
+        """Fold one record in, and say whether it concerned any machine."""
+        self.position = record.position
+        if isinstance(record.event, events.LifecycleDefined):
+            self.definitions.add(defined(record.event))
+            return "applied"
+        if not of_machine(record.stream):
+            return "ignored"
+        before = self.machines.get(record.stream) or first(record, self.definitions)
+        after = evolve(before, record.event, record.position)
+        self.machines[before.id] = after
+        self.ledgers.setdefault(before.id, Ledger()).add(before, record)
+        self.names.update(dict.fromkeys(after.names, before.id))
+        if (change := transition(before, after, record)) is not None:
+            self.histories.setdefault(before.id, []).append(change)
+        return "applied"
+
+
+def defined(event: events.LifecycleDefined) -> Lifecycle:
+    """Read a recorded definition back, checked again."""
+    import msgspec
+
+    return msgspec.convert(event.definition, Lifecycle)
+
+
+def transition(before: Machine, after: Machine, record: Record) -> Transition | None:
+    """Give the change of phase that a record is, if it is one."""
+    if after.generation == before.generation or isinstance(record.event, Unknown):
+        return None
+    title = before.rules.definition.title
+    forced = isinstance(record.event, events.ForcedPhase)
+    reason = f"force: {record.event.reason}" if forced else record.event.reason
+    return Transition(
+        title(before.phase), title(after.phase), reason, record.event.at.wall, record.position, tag(record), forced
+    )
+
+
+class Row(Struct, frozen=True, gc=False):
+    """A cell's life as an audit lists it."""
+
+    id: str
+    name: str
+    phase: str
+    outcome: str = ""
+    terminal_state: str | None = None
+    exit_code: int | None = None
+    reason: str = ""
+
+
+class Reducer:
+    """A fold that passes what it does not know: it says Applied or Ignored, and its cursor always moves."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet()
+        self.cursor = 0
+
+    def apply(self, record: Record) -> Applied:
+        """Fold a record in if it can be; `ignored` says that it could not, and nothing else happened."""
+        self.cursor = record.position
+        try:
+            return self.fleet.apply(record)
+        except UnknownEvent:
+            return "ignored"
+
+
+def described(machine: Machine, as_of: Instant) -> dict[str, Any]:
+    """Describe a machine in plain values, as `show` prints it."""
+    title = machine.rules.definition.title
+    request = machine.request
+    return {
+        "id": machine.id,
+        "name": machine.name,
+        "lifecycle": machine.rules.name,
+        "phase": title(machine.phase),
+        "generation": machine.generation,
+        "version": machine.version,
+        "position": machine.position,
+        "incarnation": machine.incarnation,
+        "quarantined": machine.quarantined,
+        "reason": machine.reason,
+        "request": None if request is None else {
+            "command": request.command.verb,
+            "position": request.position,
+            "owner": request.owner,
+            "seconds_left": max(0, request.deadline - as_of.wall) // 1_000_000_000,
+        },
+        "counting": [one.meter if not one.subject else f"{one.meter} of {one.subject}" for one in machine.open],
+        "snapshots": dict(machine.snapshots),
+    }  # fmt: skip
