@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the documents that follow from the code, or with --check say which of them are stale.
 
-They are docs/events.md, docs/lifecycles.md and schemas/*.json. What they say of an event, a command or a
+They are docs/events.md, docs/lifecycles.md, docs/life.svg and schemas/*.json. What they say of an event, a command or a
 field is the docstring that stands beside it; only the introductions and the authors are written here.
 """
 
@@ -11,18 +11,23 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
+import anyio
 import msgspec
 from msgspec.structs import FieldInfo
 
-from eventvm import commands, events, lifecycle, observation, record, spec
+import eventvm
+from eventvm import Simulated, Spec, commands, events, lifecycle, observation, record, spec
 from eventvm.drawing import arrow_in_words, gathered_arrows, grid, mermaid, phases_in_words, table
 from eventvm.lifecycle import MOVED, NEUTRAL, Arrow, Lifecycle, Rules
 from eventvm.lifecycles import LIFECYCLES
+from eventvm.portrait import portrait
+from eventvm.testing import VirtualClock, loop_factory
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "python docs/generate.py"
@@ -414,9 +419,37 @@ def _words() -> Iterator[Cells]:
 # --- the files -----------------------------------------------------------------------------------------
 
 
+# --- the picture ------------------------------------------------------------------------------------
+
+
+async def life() -> str:
+    """Live the README's story in virtual time, and draw it from its log."""
+    clock = VirtualClock()
+    world = Simulated(clock)
+    async with eventvm.open("memory:", providers=[world], clock=clock) as engine:
+        web = await engine.create("web-1", Spec(provider="simulated", cpus=2))
+        await anyio.sleep(240)
+        await web.start()
+        await anyio.sleep(600)
+        world.script("web-1", "stop", "fail")
+        with suppress(eventvm.EventvmError):
+            await web.stop()
+        await anyio.sleep(300)
+        await web.start()
+        await anyio.sleep(1200)
+        await web.stop()
+        await anyio.sleep(180)
+        return portrait("web-1", await web.history(), await web.intervals(), clock.wall())
+
+
 def documents() -> dict[str, str]:
     """Give every generated file by its path in the repository."""
-    return {"docs/events.md": events_page(), "docs/lifecycles.md": lifecycles_page(), **schemas()}
+    return {
+        "docs/events.md": events_page(),
+        "docs/lifecycles.md": lifecycles_page(),
+        "docs/life.svg": anyio.run(life, backend_options={"loop_factory": loop_factory()}),
+        **schemas(),
+    }
 
 
 def stale() -> list[str]:

@@ -26,9 +26,7 @@ class Refused(EventvmError):
     exit_code = 5
     sentence: ClassVar[str] = "{machine} is {phase}: {command} is refused"
 
-    def __init__(
-        self, *, machine: str, phase: str, command: str, to: str = "", hint: str = ""
-    ) -> None:
+    def __init__(self, *, machine: str, phase: str, command: str, to: str = "", hint: str = "") -> None:
         """Keep the fields; the message is made from them."""
         self.machine = machine
         self.phase = self.from_ = phase
@@ -42,7 +40,7 @@ class InvalidTransition(Refused):
     """The lifecycle has no such way from here."""
 
     code = "invalid_transition"
-    sentence = "invalid transition of {machine}: {command} does not lead from {phase} to {to}"
+    sentence = "invalid transition of {machine}: {phase} to {to} ({command})"
 
 
 class NotFound(Refused):

@@ -327,19 +327,26 @@ def decode(body: bytes | str, schema: int = SCHEMA) -> "Event | Unknown":
     """Read a body of any schema version that this release knows; an unknown type reads as Unknown."""
     try:
         return _decode(body) if schema == SCHEMA else _upcast(body, schema)
-    except msgspec.ValidationError as problem:
-        tag = msgspec.json.decode(body, type=_Tagged).type
+    except msgspec.MsgspecError as problem:
+        tag = _tag(body)
         if tag in EVENTS and schema <= SCHEMA:
-            message = f"a {tag} that its type forbids: {problem}"
-            raise LogDamaged(message) from problem
+            raise LogDamaged(f"a {tag} that its type forbids: {problem}") from problem
         return Unknown(tag, body.encode() if isinstance(body, str) else body)
 
 
-def _upcast(body: bytes | str, schema: int) -> "Event | Unknown":
+def _tag(body: bytes | str) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Tagged).type
+    except msgspec.MsgspecError as problem:
+        raise LogDamaged(f"a body that is no event at all: {problem}") from problem
+
+
+def _upcast(body: bytes | str, schema: int) -> Event:
     fields: dict[str, Any] = msgspec.json.decode(body)
     if schema > SCHEMA:
-        return Unknown(fields["type"], body.encode() if isinstance(body, str) else body)
+        raise msgspec.ValidationError(f"schema {schema} is newer than {SCHEMA}")
     for version in range(schema, SCHEMA):
         upcast = UPCASTERS.get((fields["type"], version))
         fields = upcast(fields) if upcast else fields
-    return msgspec.convert(fields, Event)  # type: ignore[return-value]
+    upcasted: Event = msgspec.convert(fields, Event)
+    return upcasted

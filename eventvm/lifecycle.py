@@ -46,6 +46,16 @@ SIGNS = (
 )  # fmt: skip
 """What in an observation tells, after a crash, whether a step happened; empty: nothing can."""
 
+VERBS = (
+    "create", "create_restored", "create_resumed", "clone", "start", "stop", "pause", "resume", "hibernate",
+    "snapshot", "delete_snapshot", "restore", "rename", "destroy", "destroy_forced", "complete", "force", "use",
+    "attest", "advance_retry", "reset_retry", "correct",
+)  # fmt: skip
+"""The commands that a row may answer; moves are answered by `moves`."""
+
+SNAPSHOT_STORAGE = "snapshot.storage"
+"""The meter whose subject is the snapshot that the event names, not the machine."""
+
 QUESTIONS = ("compute_open", "attested_gone", "dev")
 """What a table may ask the record itself, before it asks the world."""
 
@@ -239,6 +249,16 @@ def leaves(answer: Answer) -> Iterator[Answer]:
         yield answer
 
 
+def questions(answer: Answer) -> Iterator[str]:
+    """Give the questions that an answer asks of the record."""
+    if isinstance(answer, Ask):
+        yield answer.question
+        yield from (*questions(answer.yes), *questions(answer.no))
+    elif isinstance(answer, Look):
+        for branch in (answer.alive, answer.gone, answer.unknown):
+            yield from questions(branch)
+
+
 class Rules:
     """A definition with its digest and the indexes that make its interpretation fast."""
 
@@ -260,6 +280,12 @@ class Rules:
         }
         self._moves: dict[tuple[str, str], Arrow] = {}
         self._reach: dict[tuple[str, str], frozenset[str]] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rules) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     @property
     def name(self) -> str:
@@ -425,20 +451,35 @@ def _bad_effects(definition: Lifecycle) -> Iterator[tuple[str, str]]:
                 yield row, f"no provider knows the call {step.call!r}"
             if step.shows not in SIGNS:
                 yield row, f"no observation shows {step.shows!r}"
+            for tag in filter(None, (step.ok, step.failed)):
+                if tag not in EVENTS:
+                    yield row, f"unknown event type {tag!r}"
 
 
 def _bad_answers(definition: Lifecycle) -> Iterator[tuple[str, str]]:
     every = (arrow for row in definition.arrows.values() for arrow in row.values())
     quarantined = {arrow.to for arrow in every if arrow.quarantine}
     for phase in definition.phases:
-        rows = {"found": definition.found.get(phase, {}), "row": answers(definition, phase)}
+        yield from _bad_row(definition, phase, "row", answers(definition, phase), VERBS)
+        yield from _bad_row(definition, phase, "found", definition.found.get(phase, {}), ("alive", "gone"))
         if phase in quarantined:
-            rows["quarantine"] = definition.quarantine
-        for kind, row in rows.items():
-            for command, answer in row.items():
-                where = f"{kind} {phase}, {command}"
-                for final in leaves(answer):
-                    yield from ((where, why) for why in _contradictions(definition, phase, final))
+            yield from _bad_row(definition, phase, "quarantine", definition.quarantine, VERBS)
+
+
+def _bad_row(
+    definition: Lifecycle, phase: str, kind: str, row: dict[str, Answer], known: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    for asked, answer in row.items():
+        where = f"{kind} {phase}, {asked}"
+        if asked not in known:
+            yield where, f"{asked!r} is none of {', '.join(known)}"
+        for question in questions(answer):
+            if question not in QUESTIONS:
+                yield where, f"unknown question {question!r}"
+        for final in leaves(answer):
+            if kind == "found" and not isinstance(final, Fact | Nothing):
+                yield where, "what is seen unasked can only be a fact or nothing"
+            yield from ((where, why) for why in _contradictions(definition, phase, final))
 
 
 def _contradictions(definition: Lifecycle, phase: str, final: Answer) -> Iterator[str]:
@@ -469,6 +510,10 @@ def _bad_arrows(definition: Lifecycle) -> Iterator[tuple[str, str]]:
                 yield f"arrow {phase}, {tag}", "unknown event type"
             if tag in MOVED:
                 yield f"arrow {phase}, {tag}", "a move names its own goal: list it under moves"
+        for tag, arrow in row.items():
+            for one in arrow.meters:
+                if one.meter not in (*definition.counts, SNAPSHOT_STORAGE):
+                    yield f"arrow {phase}, {tag}", f"the meter {one.meter!r} counts in no phase"
     for phase, question in definition.needs.items():
         if question not in QUESTIONS:
             yield f"needs {phase}", f"unknown question {question!r}"

@@ -28,6 +28,7 @@ from eventvm.errors import (
 from eventvm.events import TAGS, Event, Fault, Unknown
 from eventvm.lifecycle import (
     MOVED,
+    SNAPSHOT_STORAGE,
     Answer,
     Arrow,
     Ask,
@@ -196,19 +197,23 @@ def refusal(machine: Machine, command: Command, answer: Refuse) -> Refused:
     title = machine.rules.definition.title
     to = answer.to or (command.to if isinstance(command, commands.Transition | commands.Force) else "")
     return REFUSALS[answer.error](
-        machine=machine.name or machine.id, phase=title(machine.phase), command=command.verb, to=to or command.verb
+        machine=machine.name or machine.id,
+        phase=title(machine.phase),
+        command=command.verb,
+        to=to or command.verb,
     )
 
 
 def _check_snapshot(machine: Machine, command: Command) -> None:
+    refused: type[Refused] | None = None
     match command:
         case commands.Snapshot(snapshot=name) | commands.Hibernate(snapshot=name):
             refused = SnapshotAlreadyExists if name in machine.snapshots else None
         case commands.Restore(snapshot=name) | commands.DeleteSnapshot(snapshot=name):
             refused = None if name in machine.snapshots else SnapshotNotFound
         case _:
-            return
-    if refused:
+            name = ""
+    if refused is not None:
         phase = machine.rules.definition.title(machine.phase)
         raise refused(machine=machine.name, phase=phase, command=command.verb, to=name)
 
@@ -282,7 +287,9 @@ _FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
 
 def _source(command: Any) -> str:
     """Name the snapshot that a restore, or a creation by restoring, begins from."""
-    named: str = command.snapshot if isinstance(command, commands.Restore) else command.spec.restore_from.snapshot
+    named: str = (
+        command.snapshot if isinstance(command, commands.Restore) else command.spec.restore_from.snapshot
+    )
     return named
 
 
@@ -310,6 +317,8 @@ def conclude(machine: Machine, step: Step, outcome: Outcome) -> Event | None:
         return None if step.ok is None else fact(machine, step.ok, command, outcome)
     if step.failed is None:
         return events.Noted(at=outcome.at, reason=outcome.reason, call=step.call, fault=outcome.fault)
+    if step.failed not in _FAULTS:
+        outcome = replace(outcome, reason=outcome.fault.message)
     return fact(machine, step.failed, command, outcome)
 
 
@@ -559,7 +568,7 @@ def turns(machine: Machine, event: Event, arrow: Arrow) -> Iterator[Turn]:
 
 def _turned(machine: Machine, event: Event, one: Meter) -> Iterator[Turn]:
     meter, subject, shape = one.meter, "", machine.spec.shape
-    if meter == "snapshot.storage":
+    if meter == SNAPSHOT_STORAGE:
         meter, subject = "storage", event.snapshot  # type: ignore[union-attr]
         shape = Shape(storage=getattr(event, "size", 0))
     elif isinstance(event, events.Restored) and event.spec is not None:

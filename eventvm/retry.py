@@ -12,7 +12,7 @@ class Backoff(Struct, frozen=True, gc=False):
 
     def seconds(self, tried: int) -> float:
         """Say how long to wait after so many attempts."""
-        return min(self.first_seconds * 2.0**min(tried, 64), self.cap_seconds)
+        return min(self.first_seconds * 2.0 ** min(tried, 64), self.cap_seconds)
 
     def can_retry(self, tried: int) -> bool:
         """Say whether another attempt is within the limit."""

@@ -1,8 +1,9 @@
 """Views: pure folds of the log for people - the fleet, the history of a machine, its description."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from eventvm import commands, events
@@ -50,7 +51,7 @@ class Definitions:
         except KeyError:
             raise IllegalEvent(f"no lifecycle {digest} was defined before it was used") from None
 
-    def __iter__(self) -> "Iterable[Rules]":  # type: ignore[override]
+    def __iter__(self) -> Iterator[Rules]:
         return iter(self._rules.values())
 
 
@@ -108,8 +109,6 @@ class Fleet:
 
 def defined(event: events.LifecycleDefined) -> Lifecycle:
     """Read a recorded definition back, checked again."""
-    import msgspec
-
     return msgspec.convert(event.definition, Lifecycle)
 
 
@@ -119,22 +118,19 @@ def transition(before: Machine, after: Machine, record: Record) -> Transition | 
         return None
     title = before.rules.definition.title
     forced = isinstance(record.event, events.ForcedPhase)
-    reason = f"force: {record.event.reason}" if forced else record.event.reason
+    reason = record.event.reason
+    if isinstance(record.event, events.Failure):
+        reason = reason or record.event.fault.message
+    reason = f"force: {reason}" if forced else reason
     return Transition(
-        title(before.phase), title(after.phase), reason, record.event.at.wall, record.position, tag(record), forced
+        title(before.phase),
+        title(after.phase),
+        reason,
+        record.event.at.wall,
+        record.position,
+        tag(record),
+        forced,
     )
-
-
-class Row(Struct, frozen=True, gc=False):
-    """A cell's life as an audit lists it."""
-
-    id: str
-    name: str
-    phase: str
-    outcome: str = ""
-    terminal_state: str | None = None
-    exit_code: int | None = None
-    reason: str = ""
 
 
 class Reducer:

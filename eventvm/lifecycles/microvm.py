@@ -54,7 +54,9 @@ microvm = Lifecycle(
         "resume": (RESUME,),
         "capture": (Step("snapshot", "machine.snapshotted", "machine.snapshot_failed", "snapshot"),),
         "forget": (
-            Step("delete_snapshot", "machine.snapshot_deleted", "machine.snapshot_delete_failed", "no_snapshot"),
+            Step(
+                "delete_snapshot", "machine.snapshot_deleted", "machine.snapshot_delete_failed", "no_snapshot"
+            ),
         ),
         "rename": (Step("rename", "machine.renamed", "machine.rename_failed", "renamed"),),
         "remove": (Step("destroy", "machine.destroyed", "machine.destroy_failed", "absent"),),
@@ -117,6 +119,7 @@ microvm = Lifecycle(
         },
     },
     found={
+        "created": {"alive": Fact("machine.reconciled")},
         "running": {"gone": Fact("machine.destroyed")},
         "stopped": {"gone": Fact("machine.destroyed")},
     },

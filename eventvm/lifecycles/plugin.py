@@ -54,7 +54,5 @@ plugin = Lifecycle(
         "Stopping": {"machine.exited": Arrow("Stopped")},
         **dict.fromkeys(IN_FLIGHT, {"machine.exited": Arrow("Failed")}),
     },
-    found=dict.fromkeys(
-        ("Running", "Degraded", "Stopping", *IN_FLIGHT), {"gone": Fact("machine.exited")}
-    ),
+    found=dict.fromkeys(("Running", "Degraded", "Stopping", *IN_FLIGHT), {"gone": Fact("machine.exited")}),
 )

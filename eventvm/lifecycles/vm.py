@@ -67,7 +67,9 @@ vm = Lifecycle(
             Step("restore", "machine.restored", "machine.restore_lost", "relaunched"),
         ),
         "forget": (
-            Step("delete_snapshot", "machine.snapshot_deleted", "machine.snapshot_delete_failed", "no_snapshot"),
+            Step(
+                "delete_snapshot", "machine.snapshot_deleted", "machine.snapshot_delete_failed", "no_snapshot"
+            ),
         ),
         "remove": (Step("destroy", "machine.destroyed", "machine.destroy_failed", "absent"),),
         "kill_and_remove": (
@@ -139,10 +141,11 @@ vm = Lifecycle(
         },
         "destroyed": {
             **dict.fromkeys(
-                ("start", "stop", "pause", "resume", "hibernate", "snapshot", "restore", "rename", "use"), GONE
+                ("start", "stop", "pause", "resume", "hibernate", "snapshot", "restore", "rename", "use"),
+                GONE,
             ),
             **dict.fromkeys(("destroy", "destroy_forced", "attest"), GONE),
-            "create": Refuse("already_exists"),
+            **dict.fromkeys(("create", "clone"), Refuse("already_exists")),
             "delete_snapshot": FORGET,
             "correct": Fact("ledger.corrected"),
         },
@@ -174,7 +177,9 @@ vm = Lifecycle(
             "machine.cloned": Arrow("running", (opens(COMPUTE), keeps(STORAGE))),
             "machine.start_failed": Arrow("error", KEEP),
             "machine.reconciled": Arrow("running", (ensures(COMPUTE), keeps(STORAGE))),
-            "machine.destroyed": Arrow("destroyed", (closes(COMPUTE, "stop-crash"), closes(STORAGE, "vm-rm"))),
+            "machine.destroyed": Arrow(
+                "destroyed", (closes(COMPUTE, "stop-crash"), closes(STORAGE, "vm-rm"))
+            ),
             "machine.destroy_failed": Arrow("error", KEEP),
         },
         "running": {
@@ -210,7 +215,9 @@ vm = Lifecycle(
             "machine.restore_lost": Arrow(
                 "error", (closes(COMPUTE, "restore"), keeps(STORAGE)), quarantine=True
             ),
-            "machine.destroyed": Arrow("destroyed", (closes(COMPUTE, "stop-crash"), closes(STORAGE, "vm-rm"))),
+            "machine.destroyed": Arrow(
+                "destroyed", (closes(COMPUTE, "stop-crash"), closes(STORAGE, "vm-rm"))
+            ),
             "machine.destroy_failed": Arrow("error", KEEP),
         },
         "error": {
@@ -225,7 +232,9 @@ vm = Lifecycle(
             "machine.restore_lost": Arrow(
                 "error", (closes(COMPUTE, "restore"), keeps(STORAGE)), quarantine=True
             ),
-            "machine.destroyed": Arrow("destroyed", (closes(COMPUTE, "stop-crash"), closes(STORAGE, "vm-rm"))),
+            "machine.destroyed": Arrow(
+                "destroyed", (closes(COMPUTE, "stop-crash"), closes(STORAGE, "vm-rm"))
+            ),
             "machine.destroy_failed": Arrow("error", KEEP),
         },
         "destroyed": {

@@ -17,8 +17,8 @@ from eventvm.observation import Clean, End, Evidence, Forced, Instant, Manner, O
 from eventvm.provider import Source, Target, Unclear
 from eventvm.spec import Spec
 
-Act = Literal["succeed", "fail", "hang", "fail_after", "pretend", "unclear"]
-"""What a call does. `fail_after` does the deed and then fails; `pretend` succeeds without the deed."""
+Act = Literal["succeed", "fail", "hang", "lost", "fail_after", "pretend", "unclear"]
+"""What a call does. `lost` does the deed and never answers, `fail_after` does the deed and then fails; `pretend` succeeds without the deed."""
 
 
 class Script(Struct, frozen=True):
@@ -181,10 +181,10 @@ class Simulated:
         script = self._scripted(call, target)
         if script.seconds:
             await asyncio.sleep(script.seconds)
-        if script.act == "hang":
-            await asyncio.get_running_loop().create_future()
-        if script.act in ("succeed", "fail_after"):
+        if script.act in ("succeed", "lost", "fail_after"):
             deed()
+        if script.act in ("hang", "lost"):
+            await asyncio.get_running_loop().create_future()
         if script.act in ("fail", "fail_after"):
             raise Failed(script.message)
         if script.act == "unclear":

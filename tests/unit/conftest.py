@@ -1,4 +1,4 @@
-"""A life without an engine: the pure functions over a list of records, a clock that is told, and a scripted world."""
+"""A life without an engine: the pure functions, a list of records, a told clock and a scripted world."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,7 +100,14 @@ class Life:
     def append(self, event: events.Event, actor: str = "alice") -> Record:
         position = len(self.records) + 1
         record = Record(
-            position, self.machine.id, self.machine.version + 1, self.now.wall, actor, event, events.encode(event), b""
+            position,
+            self.machine.id,
+            self.machine.version + 1,
+            self.now.wall,
+            actor,
+            event,
+            events.encode(event),
+            b"",
         )
         after = evolve(self.machine, event, position)
         self.ledger.add(self.machine, record)
@@ -143,7 +150,9 @@ class Life:
             return fact(self.machine, tag, command, Outcome(at, reason=reason))
         if seen.liveness == "gone" and seen.evidence.when is not None:
             at = seen.evidence.when
-        return fact(self.machine, tag, command, Outcome(at, reason=reason, end=seen.end, evidence=seen.evidence))
+        return fact(
+            self.machine, tag, command, Outcome(at, reason=reason, end=seen.end, evidence=seen.evidence)
+        )
 
     def attested(self, command: commands.Command) -> None:
         """Settle by a person's word what nothing else can settle."""
@@ -221,7 +230,12 @@ class Life:
 
     @contextmanager
     def untouched(self) -> Iterator[None]:
-        machine, records, entries, calls = self.machine, list(self.records), list(self.entries), list(self.calls)
+        machine, records, entries, calls = (
+            self.machine,
+            list(self.records),
+            list(self.entries),
+            list(self.calls),
+        )
         before = msgspec.structs.asdict(machine)
         yield
         assert self.machine is machine

@@ -26,25 +26,30 @@ OBSERVED = st.builds(Observed, code=INTEGERS) | st.builds(Observed, signal=st.te
 def values(kind):
     """A strategy for all values of a type, from what msgspec knows of it."""
     match kind:
+        case inspect.StructType(cls=cls) if cls is Observed:
+            made = OBSERVED
         case inspect.StructType(cls=cls, fields=fields):
-            if cls is Observed:
-                return OBSERVED
-            return st.builds(cls, **{field.name: values(field.type) for field in fields})
+            made = st.builds(cls, **{field.name: values(field.type) for field in fields})
         case inspect.UnionType(types=types):
-            return st.one_of([values(one) for one in types])
+            made = st.one_of([values(one) for one in types])
         case inspect.LiteralType(values=words):
-            return st.sampled_from(words)
+            made = st.sampled_from(words)
         case inspect.DictType(key_type=key, value_type=value):
-            return st.dictionaries(values(key), values(value), max_size=2)
+            made = st.dictionaries(values(key), values(value), max_size=2)
         case inspect.VarTupleType(item_type=item):
-            return st.lists(values(item), max_size=2).map(tuple)
-    return {
-        inspect.IntType: INTEGERS,
-        inspect.StrType: st.text(),
-        inspect.BoolType: st.booleans(),
-        inspect.NoneType: st.none(),
-        inspect.AnyType: JSON,
-    }[type(kind)]
+            made = st.lists(values(item), max_size=2).map(tuple)
+        case _:
+            made = PLAIN[type(kind)]
+    return made
+
+
+PLAIN = {
+    inspect.IntType: INTEGERS,
+    inspect.StrType: st.text(),
+    inspect.BoolType: st.booleans(),
+    inspect.NoneType: st.none(),
+    inspect.AnyType: JSON,
+}
 
 
 @pytest.mark.parametrize("tag", events.EVENTS)
@@ -164,7 +169,9 @@ def test_upcasters_follow_one_another_version_by_version(monkeypatch):
     """Each knows only the next version."""
     monkeypatch.setattr(events, "SCHEMA", 4)
     monkeypatch.setitem(events.UPCASTERS, ("machine.started", 1), lambda f: {**f, "incarnation": 1})
-    monkeypatch.setitem(events.UPCASTERS, ("machine.started", 3), lambda f: {**f, "incarnation": f["incarnation"] + 5})
+    monkeypatch.setitem(
+        events.UPCASTERS, ("machine.started", 3), lambda f: {**f, "incarnation": f["incarnation"] + 5}
+    )
     body = b'{"type":"machine.started","at":{"wall":1,"boot":2,"boot_id":"boot-1"}}'
     assert events.decode(body, 1) == events.Started(at=AT, incarnation=6)
 
@@ -193,9 +200,17 @@ SAMPLE = Record(
     5, "machine/1", 2, 1_700, "alice", events.Paused(at=AT), BODY, b"", key="k", digest=bytes(32), cause=3
 )  # fmt: skip
 CHANGED = {
-    "position": 6, "stream": "machine/2", "version": 3, "recorded_at": 1_701, "actor": "bob", "body": BODY + b" ",
-    "key": "l", "digest": b"\x01" * 32, "cause": 4, "schema": 2,
-}  # fmt: skip
+    "position": 6,
+    "stream": "machine/2",
+    "version": 3,
+    "recorded_at": 1_701,
+    "actor": "bob",
+    "body": BODY + b" ",
+    "key": "l",
+    "digest": b"\x01" * 32,
+    "cause": 4,
+    "schema": 2,
+}
 DERIVED = {"event", "leaf", "previous"}
 ZERO, ONE = bytes(32), b"\x01" * 32
 
@@ -224,10 +239,19 @@ def test_the_leaf_does_not_depend_on_how_the_body_would_be_encoded_today():
 NAMES = st.text(max_size=6)
 RECORDS = st.builds(
     Record,
-    position=st.integers(1, 3), stream=NAMES, version=st.integers(1, 3), recorded_at=st.integers(0, 3), actor=NAMES,
-    event=st.just(SAMPLE.event), body=st.binary(max_size=6), leaf=st.just(b""), key=st.none() | st.text(min_size=1),
-    digest=st.binary(max_size=6), cause=st.integers(0, 3), schema=st.integers(1, 2),
-)  # fmt: skip
+    position=st.integers(1, 3),
+    stream=NAMES,
+    version=st.integers(1, 3),
+    recorded_at=st.integers(0, 3),
+    actor=NAMES,
+    event=st.just(SAMPLE.event),
+    body=st.binary(max_size=6),
+    leaf=st.just(b""),
+    key=st.none() | st.text(min_size=1),
+    digest=st.binary(max_size=6),
+    cause=st.integers(0, 3),
+    schema=st.integers(1, 2),
+)
 
 
 @given(RECORDS, RECORDS)

@@ -131,7 +131,9 @@ def test_errors_of_terminate_and_disconnect_are_recorded_and_swallowed(life, pha
     assert one.send(c.Stop()) == "done"
     assert one.phase == "terminated"
     noted = [record.event for record in one.records[records:] if record.event.__class__.__name__ == "Noted"]
-    assert [(event.call, event.fault.message) for event in noted] == [(call, f"{call} broke") for call in broken]
+    assert [(event.call, event.fault.message) for event in noted] == [
+        (call, f"{call} broke") for call in broken
+    ]
 
 
 @pytest.mark.parametrize("phase", ["created", "running", "invalid"])
@@ -192,11 +194,20 @@ def test_an_exit_that_races_with_terminate_is_exactly_one_transition(life):
 
 
 WISHES = {
-    "create": c.Create(name="web-1", lifecycle="x"), "start": c.Start(), "pause": c.Pause(), "resume": c.Resume(),
-    "hibernate": c.Hibernate(snapshot="s"), "snapshot": c.Snapshot(snapshot="s"), "rename": c.Rename(name="web-2"),
-    "restore": c.Restore(snapshot="s"), "use": c.Use(), "complete": c.Complete(code=0),
-    "transition": c.Transition(to="running"), "force": c.Force(to="running"), "attest": c.Attest(liveness="gone"),
-}  # fmt: skip
+    "create": c.Create(name="web-1", lifecycle="x"),
+    "start": c.Start(),
+    "pause": c.Pause(),
+    "resume": c.Resume(),
+    "hibernate": c.Hibernate(snapshot="s"),
+    "snapshot": c.Snapshot(snapshot="s"),
+    "rename": c.Rename(name="web-2"),
+    "restore": c.Restore(snapshot="s"),
+    "use": c.Use(),
+    "complete": c.Complete(code=0),
+    "transition": c.Transition(to="running"),
+    "force": c.Force(to="running"),
+    "attest": c.Attest(liveness="gone"),
+}
 
 
 @pytest.mark.parametrize("wish", WISHES)

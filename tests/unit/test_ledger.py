@@ -1,5 +1,7 @@
 """The ledger: every second is counted once, as it was and as it was known."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +133,9 @@ def test_snapshots_are_subjects_of_their_own(life):
     one.tick(2)
     one.send(c.DeleteSnapshot(snapshot="a"))
     one.tick(2)
-    sizes = {each.subject: (each.shape.storage, each.ns // SECOND) for each in one.intervals() if each.subject}
+    sizes = {
+        each.subject: (each.shape.storage, each.ns // SECOND) for each in one.intervals() if each.subject
+    }
     assert sizes == {"a": (3, 2), "b": (4, 4)}
 
 
@@ -365,7 +369,7 @@ def test_every_second_is_counted_once_whatever_the_clocks_do(ticks):
         known.append(entry(position, ("start", "stop")[(position - 1) % 2], wall, boot, str(boots)))
     intervals = list(pair(known, instant(wall, boot, str(boots))))
     assert all(each.ns >= 0 for each in intervals)
-    assert all(one.end <= other.begin for one, other in zip(intervals, intervals[1:], strict=False))
+    assert all(one.end <= other.begin for one, other in pairwise(intervals))
     assert sum(each.ns for each in intervals) <= boot
 
 
@@ -383,7 +387,7 @@ def test_intervals_never_overlap_over_reboots(ticks):
     for one in intervals:
         assert one.ns >= 0
         assert one.basis in ("boot", "wall", "clamped")
-    for one, other in zip(intervals, intervals[1:], strict=False):
+    for one, other in pairwise(intervals):
         assert one.begin <= one.end <= other.begin
 
 

@@ -136,7 +136,7 @@ def test_a_phase_takes_its_commands_and_refuses_all_others_without_a_trace(life,
     ids=lambda value: value if isinstance(value, str) else getattr(value, "row", None),
 )
 def test_a_refusal_says_what_kind_it_is(life, phase, wish, error):
-    """Absent and ended machines are not found, living ones ask for force, snapshots have errors of their own."""
+    """Absent and ended ones are not found, living ones ask for force, snapshots have their own errors."""
     reach(life, phase).refuses(wish, error)
 
 
@@ -639,7 +639,12 @@ def test_a_snapshot_counts_its_own_storage_and_leaves_the_phase(life, phase):
     assert one.send(SNAP) == "done"
     assert (one.phase, one.machine.generation) == (phase, generation)
     (entry,) = one.entries[mark:]
-    assert (entry.meter, entry.edge, entry.subject, entry.shape) == ("storage", "start", "s1", Shape(storage=77))
+    assert (entry.meter, entry.edge, entry.subject, entry.shape) == (
+        "storage",
+        "start",
+        "s1",
+        Shape(storage=77),
+    )
 
 
 def test_a_failed_capture_leaves_no_snapshot(life):
@@ -977,15 +982,24 @@ def test_the_outcome_is_failed_once_any_phase_failed(life):
         ("stopped", c.Destroy(), "destroy", Observation("gone", Evidence("p"), exists=True), "error"),
         ("running", FORCED, "stop", Observation("gone", Evidence("p"), exists=False), "destroyed"),
         (
-            "running", c.Restore(snapshot="s1"), "restore",
-            Observation("alive", Evidence("p", incarnation=2)), "running",
+            "running",
+            c.Restore(snapshot="s1"),
+            "restore",
+            Observation("alive", Evidence("p", incarnation=2)),
+            "running",
         ),
         ("running", c.Restore(snapshot="s1"), "restore", Observation("gone", Evidence("p")), "error"),
-        ("running", c.Restore(snapshot="s1"), "stop", Observation("alive", Evidence("p", incarnation=1)), "running"),
+        (
+            "running",
+            c.Restore(snapshot="s1"),
+            "stop",
+            Observation("alive", Evidence("p", incarnation=1)),
+            "running",
+        ),
     ],
     ids=lambda value: getattr(value, "row", None) or getattr(value, "liveness", None) or str(value),
-)  # fmt: skip
-def test_an_interrupted_effect_is_concluded_by_what_can_be_seen(life, phase, wish, call, seen, expected):
+)
+def test_an_interrupted_effect_is_concluded_by_what_can_be_seen(life, phase, wish, call, *, seen, expected):
     """Never by calling again."""
     one = reach(life, phase)
     one.world = {call: "unknown"}

@@ -1,0 +1,53 @@
+"""Paper: what a terminal or a pipe shows, in colour or plain."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
+PHASES = {
+    "running": "green", "Running": "green", "started": "green", "created": "cyan", "stopped": "blue",
+    "Stopped": "blue", "completed": "blue", "error": "red", "Failed": "red", "invalid": "red",
+    "Recovering": "yellow", "Degraded": "yellow", "paused": "yellow", "destroyed": "dim",
+}  # fmt: skip
+
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+ANSI = re.compile("\x1b\\[[0-9;]*m")
+
+
+def safe(text: object) -> str:
+    """Write whatever came from outside so that it cannot move a cursor or turn a line around."""
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(text))
+
+
+class Paper:
+    """Where output goes."""
+
+    def __init__(self, out: TextIO, *, colour: bool) -> None:
+        self._out = out
+        self._colour = colour
+
+    def ink(self, text: object, *styles: str) -> str:
+        """Dye a text, where there is colour."""
+        codes = ";".join(COLOURS[style] for style in styles if style in COLOURS)
+        return f"\x1b[{codes}m{safe(text)}\x1b[0m" if self._colour and codes else safe(text)
+
+    def phase(self, phase: str) -> str:
+        """Write a phase in its colour."""
+        return self.ink(phase, PHASES.get(phase, ""))
+
+    def line(self, text: str = "") -> None:
+        """Write one line."""
+        self._out.write(text + "\n")
+
+    def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 4) -> None:
+        """Write aligned columns; cells may be dyed."""
+        cells = [[self.ink(head, "dim") for head in heads], *map(list, rows)]
+        widths = [max(_width(row[at]) for row in cells) for at in range(len(heads))]
+        for row in cells:
+            padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+            self.line(" " * indent + "  ".join(padded).rstrip())
+
+
+def _width(cell: str) -> int:
+    return len(ANSI.sub("", cell))

@@ -1,0 +1,85 @@
+"""`eventvm demo`, as a process."""
+
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
+
+COMMAND = [sys.executable, "-m", "eventvm"]
+
+
+def demo(*arguments, **options):
+    return subprocess.run([*COMMAND, "demo", *arguments], capture_output=True, text=True, timeout=60, **options)
+
+
+def test_the_demo_tells_every_story_and_proves_itself(tmp_path):
+    """It ends by replaying its file, exits with 0, and is plain in a pipe."""
+    done = demo("--file", str(tmp_path / "demo.db"), check=True)
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert "is what the log says, in every field" in done.stdout
+    assert "launched 1 time; one compute interval" in done.stdout
+    for story in ("1. A stop", "2. A crash", "3. A forced end", "4. A warm", "5. A plugin", "6. The engine"):
+        assert story in done.stdout
+
+
+def test_the_demo_leaves_a_log_that_a_shell_can_read(tmp_path):
+    """The file is whole, and its `log` view tells the seed story in plain columns."""
+    path = tmp_path / "demo.db"
+    demo("--file", str(path), check=True)
+    log = sqlite3.connect(path)
+    told = [row for (row,) in log.execute("SELECT type FROM log WHERE name = 'web-1' ORDER BY position")]
+    log.close()
+    seed = ["machine.stop_failed", "machine.reconciled", "machine.requested", "machine.stopped"]
+    assert told[-5:] == ["machine.requested", *seed][-5:]
+
+
+def test_the_demo_is_in_colour_on_a_terminal(tmp_path):
+    """On a terminal phases have colours; NO_COLOR takes them away."""
+    for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        ours, theirs = pty.openpty()
+        clean = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        path = tmp_path / f"{coloured}.db"
+        with subprocess.Popen(
+            [*COMMAND, "demo", "--file", str(path)], stdout=theirs, env={**clean, **environment}
+        ) as child:
+            os.close(theirs)
+            shown = b"".join(iter(lambda: _read(ours), b""))
+            assert child.wait(60) == 0
+        os.close(ours)
+        assert (b"\x1b[" in shown) is coloured
+
+
+def _read(terminal):
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
+def test_a_file_that_exists_is_refused_and_left_alone(tmp_path):
+    """The demo never touches a file that is there already: one sentence, and the usage exit code."""
+    path = tmp_path / "mine.db"
+    path.write_text("precious")
+    done = demo("--file", str(path))
+    assert done.returncode == 2
+    assert "exists already" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_text() == "precious"
+
+
+def test_a_broken_pipe_is_quiet(tmp_path):
+    """When the reader goes away, so does the demo, without a word."""
+    with subprocess.Popen(
+        [*COMMAND, "demo", "--file", str(tmp_path / "demo.db")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        child.wait(60)
+
+
+def test_help_names_every_verb_with_an_example():
+    """`--help` teaches."""
+    done = subprocess.run([*COMMAND, "demo", "--help"], capture_output=True, text=True, check=True, timeout=60)
+    assert "example: eventvm demo" in done.stdout

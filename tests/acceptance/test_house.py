@@ -1,0 +1,37 @@
+"""The house keeps its own rules: floors, types, style."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CHECKS = {
+    "imports_only_go_down": ("importlinter.cli", "lint-imports"),
+    "style": ("ruff", "check", "."),
+    "format": ("ruff", "format", "--check", "."),
+    "types_of_the_package": ("mypy", "--strict", "eventvm"),
+    "types_of_a_user": ("mypy", "--strict", "tests/typing"),
+    "docs_and_schemas_are_current": ("docs/generate.py", "--check"),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_house_keeps_its_rules(check):
+    """Each tool that guards the source finds nothing to say."""
+    module, *arguments = CHECKS[check]
+    how = [module] if module.endswith(".py") else ["-m", module]
+    done = subprocess.run([sys.executable, *how, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_is_short_and_opens_with_two_commands():
+    """The README has at most 250 lines, and its first two blocks are the two commands that do all the set-up."""
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 250
+    blocks = [block for block in text.split("```") if block.startswith("sh\n")]
+    assert "eventvm demo" in blocks[0]
+    assert "pytest" in blocks[1]
+    assert all(len(block.strip().splitlines()) == 2 for block in blocks[:2])
