@@ -2,8 +2,8 @@
 
 import argparse
 import asyncio
-import statistics
 import sqlite3
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,8 +13,9 @@ import aiosqlite
 
 import eventvm
 from eventvm.audit.replay import replayed
+from eventvm.lifecycle import Lifecycle
 from eventvm.logs import open_log
-from eventvm.lifecycle import ANY, Arrow, Fact, Lifecycle
+from eventvm.tables import ANY, Arrow, Fact
 
 LAMP = Lifecycle(
     name="lamp",
@@ -34,7 +35,12 @@ BODY = (
 
 def tuned(connection: sqlite3.Connection) -> None:
     """Give a peer the settings that the log has."""
-    for pragma in ("page_size = 8192", "journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4000"):
+    for pragma in (
+        "page_size = 8192",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "wal_autocheckpoint = 4000",
+    ):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute(
         "CREATE TABLE records(position INTEGER PRIMARY KEY, machine INTEGER NOT NULL, version INTEGER NOT NULL, "

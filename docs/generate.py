@@ -22,11 +22,12 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 import eventvm
-from eventvm import Simulated, Spec, commands, events, lifecycle, observation, record, spec
+from eventvm import Simulated, Spec, commands, events, lifecycle, observation, record, spec, tables
 from eventvm.drawing import arrow_in_words, gathered_arrows, grid, mermaid, phases_in_words, table
-from eventvm.lifecycle import MOVED, NEUTRAL, Arrow, Lifecycle, Rules
+from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.portrait import portrait
+from eventvm.tables import MOVED, NEUTRAL, Arrow
 from eventvm.testing import VirtualClock, loop_factory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,7 +138,7 @@ def promise(described: object) -> str:
 
 STRUCTS: dict[str, Kind] = {
     name: kind
-    for module in (commands, events, lifecycle, observation, record, spec)
+    for module in (commands, events, lifecycle, observation, record, spec, tables)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 }

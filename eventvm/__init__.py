@@ -1,4 +1,4 @@
-"""eventvm: a control engine and flight recorder for machines; every change is an event in an append-only log."""
+"""A control engine and flight recorder for machines: every change is an event in an append-only log."""
 
 import logging
 from collections.abc import AsyncIterator, Iterable

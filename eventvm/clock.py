@@ -25,15 +25,15 @@ class Clock:
         self.boot_id = _boot_id()
 
     def wall(self) -> int:
-        """Nanoseconds since 1970."""
+        """Give the nanoseconds since 1970."""
         return time.time_ns()
 
     def now(self) -> Instant:
-        """This moment by all clocks."""
+        """Read this moment off all clocks."""
         return Instant(time.time_ns(), time.clock_gettime_ns(BOOT_CLOCK), self.boot_id)
 
     def random(self, count: int) -> bytes:
-        """Bytes that nobody can guess."""
+        """Draw bytes that nobody can guess."""
         return os.urandom(count)
 
     def id(self) -> str:

@@ -10,21 +10,8 @@ from typing import Any, TypeVar, assert_never, get_args
 
 from eventvm.commands import Command
 from eventvm.events import EVENTS
-from eventvm.lifecycle import (
-    Answer,
-    Arrow,
-    Ask,
-    Effect,
-    Fact,
-    Lifecycle,
-    Look,
-    Meter,
-    Nothing,
-    Refuse,
-    Step,
-    answers,
-    arrows,
-)
+from eventvm.lifecycle import Lifecycle, answers, arrows
+from eventvm.tables import Answer, Arrow, Ask, Effect, Fact, Look, Meter, Nothing, Refuse, Step
 
 T = TypeVar("T")
 Grouped = Iterator[tuple[str, T, list[str]]]
@@ -213,9 +200,7 @@ def _commands(lifecycle: Lifecycle) -> Iterator[str]:
 
 
 def _quarantine(lifecycle: Lifecycle) -> Iterator[str]:
-    lead = (
-        f"The row of a machine in quarantine, whatever its phase. What is not listed is {_QUARANTINED}."
-    )
+    lead = f"The row of a machine in quarantine, whatever its phase. What is not listed is {_QUARANTINED}."
     rows = (
         (f"`{command}`", answer_in_words(answer))
         for command, answer in sorted(lifecycle.quarantine.items(), key=lambda row: _row_rank(row[0]))
@@ -227,9 +212,7 @@ _QUARANTINED = answer_in_words(Refuse("quarantined"))
 
 
 def _effects(lifecycle: Lifecycle) -> Iterator[str]:
-    lead = (
-        "What each effect calls, in this order, and what in an observation shows that a call happened."
-    )
+    lead = "What each effect calls, in this order, and what in an observation shows that a call happened."
     rows = (_step(name, step) for name, steps in sorted(lifecycle.effects.items()) for step in steps)
     return _section("Effects", lead, "Effect, Call, When it succeeds, When it fails, Shown by", rows)
 

@@ -1,4 +1,4 @@
-"""All that eventvm raises on purpose: each class knows its HTTP status, its exit code and, where a person can act, a hint.
+"""All that eventvm raises on purpose, each with its HTTP status, its exit code and often a hint.
 
 A refusal is raised by ``decide`` and has changed nothing. A failure of the world is an event first
 and an exception second. A bug is an assertion and never one of these.

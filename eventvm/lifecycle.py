@@ -14,158 +14,39 @@ The interpreters of these tables are in machine.py.
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from eventvm.errors import REFUSALS, DefinitionRefused, IllegalEvent
 from eventvm.events import EVENTS
-
-ANY = "*"
-"""The row for every phase that is not terminal and has no answer of its own."""
-
-MOVED = ("machine.transitioned", "machine.forced")
-"""Events that carry their goal."""
-
-NEUTRAL = (
-    "machine.requested", "machine.abandoned", "machine.noted", "machine.unchanged", "machine.attested",
-    "machine.retry_advanced", "machine.retry_reset", "ledger.corrected",
-)  # fmt: skip
-"""Events that may stand anywhere in a life and keep its phase, unless an arrow says otherwise."""
-
-CALLS = (
-    "create", "start", "stop", "pause", "resume", "snapshot", "delete_snapshot", "restore", "rename",
-    "disconnect", "destroy",
-)  # fmt: skip
-"""What a step may ask of a provider."""
-
-SIGNS = (
-    "", "exists", "absent", "alive", "gone", "paused", "unpaused", "relaunched", "snapshot", "no_snapshot",
-    "renamed",
-)  # fmt: skip
-"""What in an observation tells, after a crash, whether a step happened; empty: nothing can."""
-
-VERBS = (
-    "create", "create_restored", "create_resumed", "clone", "start", "stop", "pause", "resume", "hibernate",
-    "snapshot", "delete_snapshot", "restore", "rename", "destroy", "destroy_forced", "complete", "force", "use",
-    "attest", "advance_retry", "reset_retry", "correct",
-)  # fmt: skip
-"""The commands that a row may answer; moves are answered by `moves`."""
-
-SNAPSHOT_STORAGE = "snapshot.storage"
-"""The meter whose subject is the snapshot that the event names, not the machine."""
-
-QUESTIONS = ("compute_open", "attested_gone", "dev")
-"""What a table may ask the record itself, before it asks the world."""
-
-
-# --- answers to a command -----------------------------------------------------------------------------
-
-
-class Refuse(Struct, frozen=True, tag="refuse", tag_field="answer", omit_defaults=True):
-    """The command is not taken; `error` names the refusal, `to` the phase that it would have led to."""
-
-    error: str = "invalid_transition"
-    to: str = ""
-
-
-class Nothing(Struct, frozen=True, tag="nothing", tag_field="answer"):
-    """The command is already fulfilled."""
-
-
-class Fact(Struct, frozen=True, tag="fact", tag_field="answer", omit_defaults=True):
-    """Append this event; with `again`, then ask the phase that it leads to."""
-
-    event: str
-    again: bool = False
-
-
-class Effect(Struct, frozen=True, tag="effect", tag_field="answer"):
-    """Carry out these steps of the lifecycle, once the request is durable."""
-
-    name: str
-
-
-class Look(Struct, frozen=True, tag="look", tag_field="answer"):
-    """Probe first, and then answer by what was seen."""
-
-    alive: "Answer"
-    gone: "Answer"
-    unknown: "Answer" = Refuse("inconclusive")
-
-
-class Ask(Struct, frozen=True, tag="ask", tag_field="answer"):
-    """Answer by what the record itself says."""
-
-    question: str
-    yes: "Answer"
-    no: "Answer"
-
-
-Answer = Refuse | Nothing | Fact | Effect | Look | Ask
-
-
-class Step(Struct, frozen=True, omit_defaults=True):
-    """One call to the provider, and the events that tell how it went.
-
-    Without `ok` the next step begins at once; without `failed` a failure is noted and passed over.
-    """
-
-    call: str
-    ok: str | None = None
-    failed: str | None = None
-    shows: str = ""
-
-
-# --- what an event does -------------------------------------------------------------------------------
-
-
-class Meter(Struct, frozen=True, omit_defaults=True):
-    """What becomes of one meter."""
-
-    meter: str
-    do: Literal["keep", "open", "ensure", "close", "reopen"]
-    reason: str = ""
-
-
-class Arrow(Struct, frozen=True, omit_defaults=True):
-    """Where an event leads (None: the phase stays) and what it does to the meters."""
-
-    to: str | None = None
-    meters: tuple[Meter, ...] = ()
-    quarantine: bool = False
-
-
-def keeps(meter: str) -> Meter:
-    """The meter goes on as it was."""
-    return Meter(meter, "keep")
-
-
-def opens(meter: str, reason: str = "boot") -> Meter:
-    """An interval begins; one that is still open is closed as a crash at the same instant."""
-    return Meter(meter, "open", reason)
-
-
-def ensures(meter: str, reason: str = "boot") -> Meter:
-    """An interval begins unless one is open."""
-    return Meter(meter, "ensure", reason)
-
-
-def closes(meter: str, reason: str) -> Meter:
-    """The open interval ends, if there is one."""
-    return Meter(meter, "close", reason)
-
-
-def reopens(meter: str, reason: str) -> Meter:
-    """The open interval ends, if there is one, and another begins in the new shape."""
-    return Meter(meter, "reopen", reason)
-
+from eventvm.tables import (
+    ANY,
+    CALLS,
+    MOVED,
+    NEUTRAL,
+    QUESTIONS,
+    SIGNS,
+    SNAPSHOT_STORAGE,
+    VERBS,
+    Answer,
+    Arrow,
+    Arrows,
+    Effect,
+    Fact,
+    Meter,
+    Nothing,
+    Refuse,
+    Rows,
+    Step,
+    closes,
+    ensures,
+    keeps,
+    leaves,
+    questions,
+)
 
 # --- the definition ------------------------------------------------------------------------------------
-
-Rows = dict[str, dict[str, Answer]]
-Arrows = dict[str, dict[str, Arrow]]
 
 
 class Lifecycle(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -237,28 +118,6 @@ def arrows(definition: Lifecycle, phase: str) -> dict[str, Arrow]:
     return {**common, **definition.arrows.get(phase, {})}
 
 
-def leaves(answer: Answer) -> Iterator[Answer]:
-    """Give the final answers that an answer may come to."""
-    if isinstance(answer, Look):
-        for branch in (answer.alive, answer.gone, answer.unknown):
-            yield from leaves(branch)
-    elif isinstance(answer, Ask):
-        yield from leaves(answer.yes)
-        yield from leaves(answer.no)
-    else:
-        yield answer
-
-
-def questions(answer: Answer) -> Iterator[str]:
-    """Give the questions that an answer asks of the record."""
-    if isinstance(answer, Ask):
-        yield answer.question
-        yield from (*questions(answer.yes), *questions(answer.no))
-    elif isinstance(answer, Look):
-        for branch in (answer.alive, answer.gone, answer.unknown):
-            yield from questions(branch)
-
-
 class Rules:
     """A definition with its digest and the indexes that make its interpretation fast."""
 
@@ -323,6 +182,15 @@ class Rules:
                 yield keeps(meter)
             else:
                 yield closes(meter, "stop-crash" if to in definition.faulty else "stop-user")
+
+    def goal(self, command: str) -> str:
+        """Name the phase that a command leads to where it is taken; empty where it leads to none."""
+        for phase in self.definition.phases:
+            answer = self._answers.get((phase, command), Refuse())
+            for to in list(_after(self.definition, phase, answer))[::-1]:
+                if to != phase and to not in self.definition.faulty:
+                    return to
+        return ""
 
     def unasked(self, phase: str, effect: str = "") -> frozenset[str]:
         """Give the phases that can come without a further command: an effect under way, or a sighting."""
@@ -438,22 +306,26 @@ def _unknown_phases(definition: Lifecycle) -> Iterator[tuple[str, str]]:
 
 def _bad_effects(definition: Lifecycle) -> Iterator[tuple[str, str]]:
     for name, steps in definition.effects.items():
-        row = f"effect {name}"
         facts = [step.ok for step in steps if step.ok]
-        if not steps or not steps[-1].ok:
-            yield row, "the last step must say which event closes the request"
-        elif not steps[-1].failed:
-            yield row, "the last step must say which event tells of its failure"
+        if not steps or not (steps[-1].ok and steps[-1].failed):
+            yield (
+                f"effect {name}",
+                "the last step must say which events tell that it worked, and that it failed",
+            )
         if len(set(facts)) != len(facts):
-            yield row, "two steps lead to the same event, so nobody could tell how far it came"
+            yield f"effect {name}", "two steps lead to the same event, so nobody could tell how far it came"
         for step in steps:
-            if step.call not in CALLS:
-                yield row, f"no provider knows the call {step.call!r}"
-            if step.shows not in SIGNS:
-                yield row, f"no observation shows {step.shows!r}"
-            for tag in filter(None, (step.ok, step.failed)):
-                if tag not in EVENTS:
-                    yield row, f"unknown event type {tag!r}"
+            yield from ((f"effect {name}", why) for why in _bad_step(step))
+
+
+def _bad_step(step: Step) -> Iterator[str]:
+    if step.call not in CALLS:
+        yield f"no provider knows the call {step.call!r}"
+    if step.shows not in SIGNS:
+        yield f"no observation shows {step.shows!r}"
+    for tag in filter(None, (step.ok, step.failed)):
+        if tag not in EVENTS:
+            yield f"unknown event type {tag!r}"
 
 
 def _bad_answers(definition: Lifecycle) -> Iterator[tuple[str, str]]:
@@ -487,36 +359,45 @@ def _contradictions(definition: Lifecycle, phase: str, final: Answer) -> Iterato
     match final:
         case Refuse(error=error) if error not in REFUSALS:
             yield f"unknown refusal {error!r}"
-        case Fact(event=tag) if tag not in NEUTRAL and tag not in MOVED:
-            if tag not in arrows(definition, phase):
+        case Fact(event=tag, again=again):
+            if tag not in (*NEUTRAL, *MOVED, *arrows(definition, phase)):
                 yield f"no arrow for {tag}"
+            elif again and _target(definition, phase, tag) == phase:
+                yield f"{tag} keeps the phase, which would be asked again for ever"
         case Effect(name=name) if name not in definition.effects:
             yield f"unknown effect {name!r}"
         case Effect(name=name):
-            phase = _target(definition, phase, "machine.requested")
-            for step in definition.effects[name]:
-                for tag in filter(None, (step.ok, step.failed)):
-                    if tag not in arrows(definition, phase):
-                        yield f"effect {name}: no arrow for {tag} from {phase}"
-                phase = _target(definition, phase, step.ok) if step.ok else phase
+            yield from _impossible_steps(definition, phase, name)
         case _:
             pass
 
 
+def _impossible_steps(definition: Lifecycle, phase: str, effect: str) -> Iterator[str]:
+    phase = _target(definition, phase, "machine.requested")
+    for step in definition.effects[effect]:
+        for tag in filter(None, (step.ok, step.failed)):
+            if tag not in arrows(definition, phase):
+                yield f"effect {effect}: no arrow for {tag} from {phase}"
+        phase = _target(definition, phase, step.ok) if step.ok else phase
+
+
 def _bad_arrows(definition: Lifecycle) -> Iterator[tuple[str, str]]:
     for phase, row in definition.arrows.items():
-        for tag in row:
-            if tag not in EVENTS:
-                yield f"arrow {phase}, {tag}", "unknown event type"
-            if tag in MOVED:
-                yield f"arrow {phase}, {tag}", "a move names its own goal: list it under moves"
         for tag, arrow in row.items():
-            for one in arrow.meters:
-                if one.meter not in (*definition.counts, SNAPSHOT_STORAGE):
-                    yield f"arrow {phase}, {tag}", f"the meter {one.meter!r} counts in no phase"
+            yield from ((f"arrow {phase}, {tag}", why) for why in _bad_arrow(definition, tag, arrow))
     for phase, question in definition.needs.items():
         if question not in QUESTIONS:
             yield f"needs {phase}", f"unknown question {question!r}"
+
+
+def _bad_arrow(definition: Lifecycle, tag: str, arrow: Arrow) -> Iterator[str]:
+    if tag not in EVENTS:
+        yield "unknown event type"
+    if tag in MOVED:
+        yield "a move names its own goal: list it under moves"
+    for one in arrow.meters:
+        if one.meter not in (*definition.counts, SNAPSHOT_STORAGE):
+            yield f"the meter {one.meter!r} counts in no phase"
 
 
 def _forgotten_meters(definition: Lifecycle) -> Iterator[tuple[str, str]]:

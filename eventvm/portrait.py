@@ -21,7 +21,7 @@ REPAIRS = ("machine.reconciled", "machine.forced", "machine.attested")
 
 
 def portrait(name: str, changes: Sequence[Transition], intervals: Iterable[Interval], until: int) -> str:
-    """Draw the life of a machine from its first change of phase to an instant."""
+    """Draw the life of a machine, from its first change of phase to an instant."""
     rows = [one for one in intervals if not one.subject]
     meters = list(dict.fromkeys(one.meter for one in rows))
     scale = Scale(changes[0].timestamp, until)
@@ -80,7 +80,9 @@ def _marks(changes: Sequence[Transition], scale: Scale, height: int) -> Iterator
         together.setdefault(scale(change.timestamp), []).append(change)
     for x, ones in together.items():
         repair = any(one.event in REPAIRS for one in ones)
-        label = ", ".join(one.event.removeprefix("machine.") for one in ones if one.event != "machine.requested")
+        label = ", ".join(
+            one.event.removeprefix("machine.") for one in ones if one.event != "machine.requested"
+        )
         yield (
             f'<path d="M{x:.1f} {TOP - 12} V{height - 40}" stroke="#8b949e" stroke-dasharray="2 4"/>'
             f'<circle cx="{x:.1f}" cy="{TOP - 14}" r="5" stroke="#bf8700" '
@@ -96,7 +98,9 @@ def _meter(meter: str, ones: Sequence[Interval], scale: Scale, y: int, until: in
         x, end = scale(one.begin), scale(until if one.end is None else one.end)
         closed = "still open" if one.stop is None else one.stop.reason
         minutes = one.ns // 60_000_000_000
-        yield from _band(x, y, end - x, "#57606a", f"{minutes} min ({one.start.reason} \N{RIGHTWARDS ARROW} {closed})")
+        yield from _band(
+            x, y, end - x, "#57606a", f"{minutes} min ({one.start.reason} \N{RIGHTWARDS ARROW} {closed})"
+        )
 
 
 def _axis(scale: Scale, height: int) -> Iterator[str]:

@@ -44,7 +44,7 @@ class Record(Struct, frozen=True, gc=False):
     schema: int = SCHEMA
 
 
-def leaf(  # noqa: PLR0913  # one argument for each canonical field
+def leaf(  # noqa: PLR0917  # one argument for each canonical field
     position: int, stream: str, version: int, recorded_at: int, actor: str, body: bytes,
     *, key: str | None, digest: bytes, cause: int, schema: int, previous: bytes,
 ) -> bytes:  # fmt: skip

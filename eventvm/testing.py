@@ -111,5 +111,5 @@ class VirtualClock(Clock):
 
 
 def loop_factory(seed: int = 0) -> Callable[[], VirtualLoop]:
-    """Make loops of one seed, as anyio's asyncio backend takes them: `{"loop_factory": loop_factory(7)}`."""
+    """Give what makes loops of one seed, as anyio's backend takes it: `{"loop_factory": ...}`."""
     return lambda: VirtualLoop(seed)

@@ -20,7 +20,9 @@ USAGE_ERROR = 2
 def parser() -> argparse.ArgumentParser:
     """Describe every verb and its options."""
     top = argparse.ArgumentParser(
-        prog="eventvm", description="A control engine and flight recorder for machines.", epilog="try: eventvm demo"
+        prog="eventvm",
+        description="A control engine and flight recorder for machines.",
+        epilog="try: eventvm demo",
     )
     top.add_argument("--version", action="version", version=f"eventvm {version('eventvm')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)

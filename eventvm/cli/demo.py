@@ -170,7 +170,9 @@ async def forced_end(story: Story) -> None:
             await job.wait("destroyed", timeout=5)
         end = job.machine.end
         assert end is not None
-        rows.append((name, story.paper.phase(job.phase), str(end.terminal_state), end.manner, str(end.termination)))
+        rows.append(
+            (name, story.paper.phase(job.phase), str(end.terminal_state), end.manner, str(end.termination))
+        )
     story.paper.table(("job", "phase", "terminal state", "manner", "termination"), rows)
 
 

@@ -40,23 +40,12 @@ from eventvm.errors import (
 )
 from eventvm.events import TAGS, Event, Failure, Fault
 from eventvm.ledger import Ledger
-from eventvm.lifecycle import Effect, Fact, Look, Nothing, Step
 from eventvm.log import Append, EventLog, Ticket
-from eventvm.machine import (
-    ATTESTED,
-    Machine,
-    Outcome,
-    conclude,
-    decide,
-    evolve,
-    fact,
-    plan,
-    recover,
-    shows,
-    steps,
-)
+from eventvm.decisions import Outcome, conclude, decide, fact, plan, recover, shows
+from eventvm.machine import ATTESTED, Machine, evolve, steps
 from eventvm.observation import Evidence, Instant, Observation
 from eventvm.record import Record
+from eventvm.tables import Effect, Fact, Look, Nothing, Step
 from eventvm.views import first
 
 NAMING = (

@@ -7,7 +7,8 @@ from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.errors import BadInput, Unreachable
 from eventvm.log import EventLog
-from eventvm.machine import Machine, evolve, reachable
+from eventvm.decisions import reachable
+from eventvm.machine import Machine, evolve
 from eventvm.record import Record
 from eventvm.views import first
 

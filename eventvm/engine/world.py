@@ -9,10 +9,11 @@ from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
-from eventvm.lifecycle import Step
-from eventvm.machine import Machine, Outcome
+from eventvm.decisions import Outcome
+from eventvm.machine import Machine
 from eventvm.observation import Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, lacks, undone
+from eventvm.tables import Step
 
 FAULT_CHARACTERS = 500
 """What a record keeps of a provider's error message."""

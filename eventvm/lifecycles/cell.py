@@ -1,19 +1,7 @@
 """`cell`: lives once, and its end is told as audit needs it: clean or forced, succeeded or failed."""
 
-from eventvm.lifecycle import (
-    ANY,
-    Arrow,
-    Ask,
-    Effect,
-    Fact,
-    Lifecycle,
-    Nothing,
-    Refuse,
-    Step,
-    closes,
-    keeps,
-    opens,
-)
+from eventvm.lifecycle import Lifecycle
+from eventvm.tables import ANY, Arrow, Ask, Effect, Fact, Nothing, Refuse, Step, closes, keeps, opens
 
 COMPUTE = "compute"
 DIED = Fact("machine.destroyed")

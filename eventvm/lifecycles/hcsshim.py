@@ -1,19 +1,7 @@
 """`hcsshim`: five phases; to stop is to end, and a failed start leaves only the way out."""
 
-from eventvm.lifecycle import (
-    ANY,
-    Arrow,
-    Effect,
-    Fact,
-    Lifecycle,
-    Nothing,
-    Refuse,
-    Step,
-    closes,
-    ensures,
-    keeps,
-    opens,
-)
+from eventvm.lifecycle import Lifecycle
+from eventvm.tables import ANY, Arrow, Effect, Fact, Nothing, Refuse, Step, closes, ensures, keeps, opens
 
 COMPUTE, STORAGE = "compute", "storage"
 KEEP = (keeps(COMPUTE), keeps(STORAGE))

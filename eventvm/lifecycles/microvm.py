@@ -1,13 +1,13 @@
 """`microvm`: strict and not idempotent; to stop is to pause, and the process stays alive."""
 
-from eventvm.lifecycle import (
+from eventvm.lifecycle import Lifecycle
+from eventvm.tables import (
     ANY,
     Answer,
     Arrow,
     Ask,
     Effect,
     Fact,
-    Lifecycle,
     Nothing,
     Refuse,
     Step,

@@ -1,6 +1,7 @@
 """`plugin`: fourteen phases and 41 edges, moved by the application; Uninstalled may be left again."""
 
-from eventvm.lifecycle import ANY, Arrow, Fact, Lifecycle, Refuse, closes
+from eventvm.lifecycle import Lifecycle
+from eventvm.tables import ANY, Arrow, Fact, Refuse, closes
 
 COMPUTE = "compute"
 CRASHED = (closes(COMPUTE, "stop-crash"),)
@@ -52,7 +53,9 @@ plugin = Lifecycle(
         "Running": {"machine.exited": Arrow("Recovering", CRASHED)},
         "Degraded": {"machine.exited": Arrow("Recovering", CRASHED)},
         "Stopping": {"machine.exited": Arrow("Stopped")},
-        **dict.fromkeys(IN_FLIGHT, {"machine.exited": Arrow("Failed")}),
+        **{phase: {"machine.exited": Arrow("Failed")} for phase in IN_FLIGHT},
     },
-    found=dict.fromkeys(("Running", "Degraded", "Stopping", *IN_FLIGHT), {"gone": Fact("machine.exited")}),
+    found={
+        phase: {"gone": Fact("machine.exited")} for phase in ("Running", "Degraded", "Stopping", *IN_FLIGHT)
+    },
 )

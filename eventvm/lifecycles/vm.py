@@ -1,12 +1,12 @@
 """`vm`, the default: a virtual machine with its usage ledger, forgiving to its operator."""
 
-from eventvm.lifecycle import (
+from eventvm.lifecycle import Lifecycle
+from eventvm.tables import (
     ANY,
     Arrow,
     Ask,
     Effect,
     Fact,
-    Lifecycle,
     Look,
     Nothing,
     Refuse,

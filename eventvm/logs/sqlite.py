@@ -11,10 +11,11 @@ Rules:
 * A commit that raised has an unknown outcome: close, reopen, look at the tree, then answer.
 """
 
+import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
-from hashlib import sha256
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,65 +25,53 @@ import aiosqlite
 import anyio
 import msgspec
 
-from eventvm.errors import CommitUnknown, LogDamaged, LogError, LogTooNew, LogUnavailable, NotALog
-from eventvm.events import decode
-from eventvm.log import PAGE, Holder, Kept
-from eventvm.logs.group_commit import Batch, GroupCommit, Head, Known
+from eventvm.errors import Closed, CommitUnknown, EventvmError, LogDamaged, LogError, LogUnavailable
+from eventvm.logs.group_commit import HEADS, Batch, GroupCommit, Head, Known
 from eventvm.logs.lock import FileLock
-from eventvm.merkle import Tree, unpacked
-from eventvm.record import Record
+from eventvm.logs.sqlite_reader import (
+    APPLICATION_ID,
+    FORMAT,
+    SqliteReading,
+    connect_reader,
+    is_log,
+    pragma,
+    read_head,
+    refuse_foreign,
+    seal,
+    translated,
+)
+from eventvm.merkle import Tree
 
-APPLICATION_ID = 0x65766D31
-"""What marks a SQLite file as a log of eventvm."""
-FORMAT = 1
 PAGE_BYTES = 8192
 CHECKPOINT_PAGES = 4000
 """The shortest p99 of a commit; the automatic 1000 has the shortest p99.9."""
+PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": 2,
+    "fullfsync": 1,  # macOS alone heeds it: there an fsync is none without it
+    "wal_autocheckpoint": CHECKPOINT_PAGES,
+}
+"""What durability depends on."""
 
 SCHEMA = files("eventvm.logs").joinpath("sqlite.sql").read_text()
 
 INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-COLUMNS = """
-    r.position, s.stream, r.version, r.recorded_at, r.actor, r.body, r.leaf, r.previous, r.key, r.digest,
-    r.cause, r.schema
-"""
-READ_ALL = f"""
-    SELECT {COLUMNS} FROM records r JOIN streams s ON s.id = r.stream
-    WHERE r.position > ? ORDER BY r.position LIMIT ?
-"""  # noqa: S608  # our own columns
-READ_STREAM = f"""
-    WITH RECURSIVE back(position, previous) AS (
-        SELECT r.position, r.previous FROM heads h JOIN records r ON r.position = h.position
-        WHERE h.stream = (SELECT id FROM streams WHERE stream = :stream) AND r.position > :after
-        UNION ALL
-        SELECT r.position, r.previous FROM back JOIN records r ON r.position = back.previous
-        WHERE back.previous > :after
-    ), page AS (SELECT position FROM back ORDER BY position LIMIT :limit)
-    SELECT {COLUMNS} FROM page JOIN records r USING (position) JOIN streams s ON s.id = r.stream
-    ORDER BY r.position
-"""  # noqa: S608  # our own columns
-RECALL = f"""
-    SELECT {COLUMNS} FROM keys k JOIN records r USING (position) JOIN streams s ON s.id = r.stream
-    WHERE k.key = ?
-"""  # noqa: S608  # our own columns
-FIND = "SELECT s.stream, n.held FROM names n JOIN streams s ON s.id = n.stream WHERE n.name = ?"
-STREAMS = "SELECT stream FROM streams WHERE stream > ? ORDER BY stream LIMIT ?"
-HEADS = """
+HEADS_OF = """
     SELECT s.stream, s.id, h.version, h.position, r.leaf FROM json_each(?) wanted
     JOIN streams s ON s.stream = wanted.value JOIN heads h ON h.stream = s.id
     JOIN records r ON r.position = h.position
 """
-HOLDERS = """
+HOLDERS_OF = """
     SELECT n.name, s.stream FROM json_each(?) wanted JOIN names n ON n.name = wanted.value AND n.held = 1
     JOIN streams s ON s.id = n.stream
 """
-KEYS = "SELECT k.key FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value"
+KEYS_OF = "SELECT k.key FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value"
 
 
 class Writer(sqlite3.Connection):
     """The writing connection: its executemany carries one whole transaction in one call."""
 
-    def executemany(self, name: str, work: Any, /) -> sqlite3.Cursor:
+    def executemany(self, name: str, work: Any, /) -> sqlite3.Cursor:  # noqa: ANN401  # each has its own work
         """Run one of the transactions below, all or nothing."""
         self.execute("BEGIN IMMEDIATE")
         try:
@@ -127,7 +116,7 @@ class Rows(msgspec.Struct, frozen=True):
     tree: tuple[int, bytes, bytes, int]
 
 
-class SqliteLog(GroupCommit):
+class SqliteLog(SqliteReading, GroupCommit):
     """A log in one file, opened by `SqliteLog.open`."""
 
     def __init__(self, path: Path, lock: FileLock, clock: Callable[[], int]) -> None:
@@ -138,55 +127,61 @@ class SqliteLog(GroupCommit):
         self._next_id = 1
         self._writing: aiosqlite.Connection
         self._reading: aiosqlite.Connection
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:{self.path}"
+        self._connections = AsyncExitStack()
+        self._connected = asyncio.Event()
+        self._gone: EventvmError | None = None
+        """Why there will be no connection any more."""
 
     @classmethod
     async def open(cls, path: Path, *, clock: Callable[[], int] = time.time_ns) -> "SqliteLog":
         """Open the log in this file, or make a new one; whatever is not a log is refused untouched."""
-        lock = FileLock.take(path)
-        log = cls(path, lock, clock)
+        await refuse_foreign(path)
+        log = cls(path, FileLock.take(path), clock)
         try:
+            log._refuse_loss()
             await log._connect()
             await log._load_head()
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await log._disconnect()
-            lock.release()
+                await log.close()
             raise
         return log
+
+    def _refuse_loss(self) -> None:
+        """Refuse before SQLite sees the file: it would delete the -wal of an empty one, the last evidence."""
+        if self.lock.origin and not (self.path.exists() and self.path.stat().st_size):
+            raise self._lost
+
+    @property
+    def _lost(self) -> LogDamaged:
+        return LogDamaged(
+            f"{self.path} is empty, but {self.lock.path.name} says that the log {self.lock.origin} lived "
+            "here: its -wal may be lost. Restore a backup, or delete the lock file to begin anew"
+        )
 
     # --- connections
 
     async def _connect(self) -> None:
         with translated(self.path):
-            self._writing = await aiosqlite.connect(
-                self.path, factory=Writer, isolation_level=None, cached_statements=256
+            self._writing = await self._opened(
+                aiosqlite.connect(self.path, factory=Writer, isolation_level=None, cached_statements=256)
             )
-            if not await self._is_log():
+            if not await is_log(self._writing, self.path):
+                if self.lock.origin:
+                    raise self._lost
                 await self._create()
             await self._set_pragmas()
-            self._reading = await connect_reader(self.path)
+            self._reading = await self._opened(connect_reader(self.path))
+        self._connected.set()
 
-    async def _is_log(self) -> bool:
-        """Say whether the file is a log already; False for one that is new and empty."""
-        application = await self._pragma("application_id")
-        version = await self._pragma("user_version")
-        ((tables,),) = await self._writing.execute_fetchall("SELECT count(*) FROM sqlite_schema")
-        if application == APPLICATION_ID:
-            if version > FORMAT:
-                raise LogTooNew(f"{self.path} has format {version}; this release knows {FORMAT}")
-            return True
-        if tables or application:
-            raise NotALog(f"{self.path} is a SQLite database, but not a log of eventvm; choose another file")
-        if self.lock.origin:
-            raise LogDamaged(
-                f"{self.path} is empty, but {self.lock.path.name} says that the log {self.lock.origin} lived here: "
-                "its -wal may be lost. Restore a backup, or delete the lock file to begin anew"
-            )
-        return False
+    async def _opened(self, connecting: Awaitable[aiosqlite.Connection]) -> aiosqlite.Connection:
+        connection = await connecting
+        self._connections.push_async_callback(connection.close)
+        return connection
+
+    async def _disconnect(self) -> None:
+        self._connected.clear()
+        await self._connections.aclose()
 
     async def _create(self) -> None:
         await self._writing.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -194,51 +189,22 @@ class SqliteLog(GroupCommit):
         await self._writing.execute("PRAGMA synchronous = FULL")
         origin, empty = str(uuid4()), Tree()
         await self._writing.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA}"
+            f"BEGIN IMMEDIATE; {SCHEMA}"  # noqa: S608  # our own words
             f"INSERT INTO tree VALUES (1, '{origin}', 0, x'{empty.root.hex()}', x'');"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
         )
 
     async def _set_pragmas(self) -> None:
-        """Set what durability depends on, and believe only what is read back."""
-        for name, value in (
-            ("journal_mode", "wal"),
-            ("synchronous", 2),
-            ("wal_autocheckpoint", CHECKPOINT_PAGES),
-        ):
+        """Believe only what is read back."""
+        for name, value in PRAGMAS.items():
             await self._writing.execute(f"PRAGMA {name} = {value}")
-            if (is_set := await self._pragma(name)) != value:
+            if (is_set := await pragma(self._writing, name)) != value:
                 raise LogUnavailable(f"{self.path}: SQLite keeps {name} at {is_set}, eventvm needs {value}")
 
-    async def _pragma(self, name: str) -> Any:
-        ((value,),) = await self._writing.execute_fetchall(f"PRAGMA {name}")
-        return value
-
-    async def _disconnect(self) -> None:
-        for name in ("_reading", "_writing"):
-            connection: aiosqlite.Connection | None = self.__dict__.pop(name, None)
-            if connection is not None:
-                await connection.close()
-
     async def _load_head(self) -> None:
-        with translated(self.path):
-            ((origin, size, root, frontier),) = await self._writing.execute_fetchall(
-                "SELECT origin, size, root, frontier FROM tree"
-            )
-            ((last, recorded_at),) = await self._writing.execute_fetchall(
-                "SELECT count(position), coalesce(max(recorded_at), 0) FROM "
-                "(SELECT position, recorded_at FROM records ORDER BY position DESC LIMIT 1)"
-            )
-            ((end,),) = await self._writing.execute_fetchall("SELECT coalesce(max(position), 0) FROM records")
-            ((self._next_id,),) = await self._writing.execute_fetchall(
-                "SELECT 1 + coalesce(max(id), 0) FROM streams"
-            )
-        tree = unpacked(size, frontier) if len(frontier) == 32 * size.bit_count() else Tree()
-        if end != size or tree.root != root:
-            raise LogDamaged(f"{self.path} holds {end} records, but its tree says {size}", position=min(end, size))
-        assert bool(last) == bool(size)
-        self._tree, self._recorded_at = tree, recorded_at
-        self.lock.mark(origin)
+        head = await read_head(self)
+        self._tree, self._recorded_at, self._next_id = head.tree, head.recorded_at, head.next_id
+        self.lock.mark(head.origin)
 
     # --- what the group commit asks for
 
@@ -246,13 +212,15 @@ class SqliteLog(GroupCommit):
         known = Known(dict.fromkeys(streams, Head()), {}, set())
         with translated(self.path):
             if streams:
-                for stream, id_, *head in await self._writing.execute_fetchall(HEADS, _wanted(streams)):
+                for stream, id_, *head in await self._writing.execute_fetchall(HEADS_OF, _wanted(streams)):
                     self._ids[stream] = id_
                     known.heads[stream] = Head(*head)
             if names:
-                known.holders.update(await self._writing.execute_fetchall(HOLDERS, _wanted(names)))  # type: ignore[arg-type]
+                held = await self._writing.execute_fetchall(HOLDERS_OF, _wanted(names))
+                known.holders.update((name, stream) for name, stream in held)
             if keys:
-                known.keys.update(key for (key,) in await self._writing.execute_fetchall(KEYS, _wanted(keys)))
+                used = await self._writing.execute_fetchall(KEYS_OF, _wanted(keys))
+                known.keys.update(key for (key,) in used)
         return known
 
     async def commit(self, batch: Batch) -> None:
@@ -260,10 +228,9 @@ class SqliteLog(GroupCommit):
         rows = self._rows(batch, before)
         try:
             await self._writing.executemany("append", rows)  # type: ignore[arg-type]
-        except sqlite3.Error as problem:
+        except Exception as problem:  # noqa: BLE001  # whatever was raised, the file knows
             await self._settle(batch, before, problem)
-        for id_, stream in rows.streams:
-            self._ids[stream] = id_
+        self._ids.update((stream, id_) for id_, stream in rows.streams)
         self._next_id += len(rows.streams)
         self._forget(batch)
 
@@ -274,8 +241,8 @@ class SqliteLog(GroupCommit):
         return Rows(
             streams=[(ids[stream], stream) for stream in new],
             records=[
-                (r.position, ids[r.stream], r.version, r.previous, r.recorded_at, r.actor, r.key, r.digest,
-                 r.cause, r.schema, r.body.decode(), r.leaf)
+                (r.position, ids[r.stream], r.version, r.previous, r.recorded_at, r.actor, r.key,
+                 r.digest, r.cause, r.schema, r.body.decode(), r.leaf)
                 for r in batch.records
             ],
             keys=list(batch.keys.items()),
@@ -284,123 +251,72 @@ class SqliteLog(GroupCommit):
         )  # fmt: skip
 
     def _forget(self, batch: Batch) -> None:
-        """Remember the ids of only those streams whose heads are remembered."""
-        for stream in [one for one in self._ids if one not in self._heads and one not in batch.heads][:1024]:
-            del self._ids[stream]
+        """Remember the ids of only those streams whose heads are remembered; now and then is enough."""
+        if len(self._ids) > 2 * HEADS:
+            self._ids = {stream: self._ids[stream] for stream in self._heads.keys() | batch.heads.keys()}
 
-    async def _settle(self, batch: Batch, before: int, problem: sqlite3.Error) -> None:
-        """A commit has raised: look at the log itself, and return only if it is in there."""
+    async def _settle(self, batch: Batch, before: int, problem: Exception) -> None:
+        """Look at the log itself after a commit that raised, and return only if it is in there."""
         try:
-            await self._disconnect()
-            await self._connect()
-            ((size, root),) = await self._writing.execute_fetchall("SELECT size, root FROM tree")
-        except (sqlite3.Error, LogError, OSError) as lost:
-            raise CommitUnknown(f"{self.path}: {problem}; and it could not be reopened: {lost}") from problem
-        if (size, root) == (batch.tree.size, batch.tree.root):
+            await self._reconnect()
+            head = await read_head(self)
+        except (LogError, Closed) as lost:
+            unknown = CommitUnknown(f"{self.path}: {problem}; and it could not be reopened: {lost}")
+            self._let_go(unknown)
+            raise unknown from problem
+        if (head.tree.size, head.tree.root) == (batch.tree.size, batch.tree.root):
             return
-        if size != before:
-            raise CommitUnknown(f"{self.path} was at {before} and is now at {size}: {problem}") from problem
+        if head.tree.size != before:
+            unknown = f"{self.path} was at {before} and is now at {head.tree.size}: {problem}"
+            raise CommitUnknown(unknown) from problem
         raise LogUnavailable(f"{self.path} could not be written: {problem}") from problem
 
-    async def load(self, stream: str | None, after: int, limit: int) -> tuple[Record, ...]:
-        return await load(self._reading, self.path, stream, after, limit)
+    async def _reconnect(self) -> None:
+        if self._gone is not None:
+            raise self._gone
+        with translated(self.path):
+            await self._disconnect()
+        await self._connect()
+
+    def _let_go(self, reason: EventvmError) -> None:
+        """Have whoever waits for a connection hear that there will be none."""
+        self._gone = reason
+        self._connected.set()
 
     # --- the rest of the port
 
-    async def find(self, name: str) -> Holder | None:
-        rows = await self._ask(FIND, (name,))
-        return Holder(rows[0][0], bool(rows[0][1])) if rows else None
-
-    async def recall(self, key: str) -> Record | None:
-        rows = await self._ask(RECALL, (key,))
-        return read_record(rows[0]) if rows else None
-
-    async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
-        return tuple(stream for (stream,) in await self._ask(STREAMS, (after, limit)))
-
-    async def _ask(self, sql: str, arguments: tuple[Any, ...]) -> list[Any]:
+    async def ask(self, sql: str, arguments: Any = ()) -> list[Any]:
+        await self._connection()
         with translated(self.path):
             return list(await self._reading.execute_fetchall(sql, arguments))
 
+    async def _connection(self) -> None:
+        """Wait while the log is being reopened."""
+        await self._connected.wait()
+        if self._gone is not None:
+            raise self._gone
+
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
         whole = (tree.packed, *parts)
-        rows = [(view, at, tree.size, sha256(part).digest(), part) for at, part in enumerate(whole)]
+        digest = seal(view, tree.size, whole)
+        await self._connection()
         with translated(self.path):
+            rows = [(view, at, tree.size, digest, part) for at, part in enumerate(whole)]
             await self._writing.executemany("keep", (view, rows))  # type: ignore[arg-type]
 
-    async def kept(self, view: str) -> Kept | None:
-        rows = await self._ask("SELECT size, digest, bytes FROM kept WHERE view = ? ORDER BY part", (view,))
-        if not rows or any(sha256(part).digest() != digest for _, digest, part in rows):
-            return None
-        size, _, frontier = rows[0]
-        if size > self._tree.size or len(frontier) != 32 * size.bit_count():
-            return None
-        return Kept(unpacked(size, frontier), tuple(part for _, __, part in rows[1:]))
-
     async def close(self) -> None:
-        await self.finish()
-        if "_writing" in self.__dict__:
+        try:
+            await self.finish()
+            if self._gone is None and self._connected.is_set():
+                with suppress(sqlite3.Error):  # a courtesy: the WAL holds all that was committed
+                    await self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
             try:
-                await self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            except sqlite3.Error:
-                pass  # the checkpoint is a courtesy: the WAL holds all that was committed
-            await self._disconnect()
-        self.lock.release()
+                await self._disconnect()
+            finally:
+                self._let_go(self._gone or Closed("the log is closed; open it again"))
+                self.lock.release()
 
 
 def _wanted(values: set[str]) -> tuple[str]:
     return (msgspec.json.encode(sorted(values)).decode(),)
-
-
-async def connect_reader(path: Path) -> aiosqlite.Connection:
-    """Open a connection that reads and does nothing else."""
-    connection = await aiosqlite.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    await connection.execute("PRAGMA wal_autocheckpoint = 0")
-    return connection
-
-
-async def load(
-    connection: aiosqlite.Connection, path: Path, stream: str | None, after: int, limit: int
-) -> tuple[Record, ...]:
-    """Read a page of records through a connection."""
-    with translated(path):
-        if stream is None:
-            rows = await connection.execute_fetchall(READ_ALL, (after, limit))
-        else:
-            rows = await connection.execute_fetchall(
-                READ_STREAM, {"stream": stream, "after": after, "limit": limit}
-            )
-    return tuple(map(read_record, rows))
-
-
-def read_record(row: Any) -> Record:
-    """Make a record of a row of COLUMNS."""
-    position, stream, version, recorded_at, actor, body, leaf, previous, key, digest, cause, schema = row
-    try:
-        event = decode(body, schema)
-    except (LogDamaged, msgspec.MsgspecError) as problem:
-        raise LogDamaged(f"position {position}: {problem}", position=position) from problem
-    return Record(
-        position, stream, version, recorded_at, actor, event, body.encode(), leaf, previous, key, digest,
-        cause, schema,
-    )  # fmt: skip
-
-
-class translated:  # noqa: N801  # reads as a word in `with translated(path)`
-    """Turn SQLite's errors into ours, once, at the edge."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        if not isinstance(problem, sqlite3.Error):
-            return
-        code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_NOTADB:
-            raise NotALog(f"{self.path} is not a SQLite database; choose another file") from problem
-        if code == sqlite3.SQLITE_CORRUPT:
-            raise LogDamaged(f"{self.path} is damaged: {problem}") from problem
-        raise LogUnavailable(f"{self.path}: {problem}") from problem

@@ -13,7 +13,17 @@ from typing import Literal
 from msgspec import Struct
 
 from eventvm.clock import Clock
-from eventvm.observation import Clean, End, Evidence, Forced, Instant, Manner, Observation, Termination, unknown
+from eventvm.observation import (
+    Clean,
+    End,
+    Evidence,
+    Forced,
+    Instant,
+    Manner,
+    Observation,
+    Termination,
+    unknown,
+)
 from eventvm.provider import Source, Target, Unclear
 from eventvm.spec import Spec
 

@@ -9,12 +9,14 @@ import pytest
 from eventvm import commands, events
 from eventvm.errors import EventvmError
 from eventvm.ledger import Ledger
-from eventvm.lifecycle import Effect, Fact, Lifecycle, Look, Nothing, Rules
+from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.lifecycles import LIFECYCLES
-from eventvm.machine import ATTESTED, Outcome, blank, conclude, decide, evolve, fact, plan, recover, steps
+from eventvm.decisions import Outcome, conclude, decide, fact, plan, recover
+from eventvm.machine import ATTESTED, blank, evolve, steps
 from eventvm.observation import End, Evidence, Instant, Observation
 from eventvm.record import Record
 from eventvm.spec import Spec
+from eventvm.tables import Effect, Fact, Look, Nothing
 
 SECOND = 1_000_000_000
 NOON = 1_700_000_000 * SECOND

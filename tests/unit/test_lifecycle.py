@@ -12,32 +12,29 @@ from msgspec.structs import replace
 from eventvm import commands as c
 from eventvm import events
 from eventvm.errors import DefinitionRefused, IllegalEvent, InvalidTransition, NotFound, Refused
-from eventvm.lifecycle import (
+from eventvm.lifecycle import Lifecycle, Rules, answers, arrows, encode
+from eventvm.lifecycles import LIFECYCLES
+from eventvm.decisions import Outcome, conclude, decide, plan, reachable
+from eventvm.machine import Open, Request, blank, evolve, steps
+from eventvm.observation import Evidence, Instant, Observation
+from eventvm.record import Record
+from eventvm.spec import RestoreFrom, Shape, Spec
+from eventvm.tables import (
     ANY,
     NEUTRAL,
     Arrow,
     Ask,
     Effect,
     Fact,
-    Lifecycle,
     Look,
     Nothing,
     Refuse,
-    Rules,
     Step,
-    answers,
-    arrows,
     closes,
-    encode,
     keeps,
     leaves,
     opens,
 )
-from eventvm.lifecycles import LIFECYCLES
-from eventvm.machine import Open, Outcome, Request, blank, conclude, decide, evolve, plan, reachable, steps
-from eventvm.observation import Evidence, Instant, Observation
-from eventvm.record import Record
-from eventvm.spec import RestoreFrom, Shape, Spec
 
 AT = Instant(1, 1, "b")
 

@@ -1,0 +1,311 @@
+"""What a life consists of: five pure functions over a machine and its lifecycle's tables.
+
+``decide``    what a command comes to: a refusal, nothing, a look at the world, a fact, an effect
+``conclude``  which event the outcome of a step is
+``recover``   which event an interrupted effect is, by what can be seen of it
+``plan``      which event an unasked observation is
+``reachable`` which phases can come without a further command
+
+None of them reads a clock, draws a number or calls anybody: time comes in as an argument.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eventvm import commands, events
+from eventvm.commands import Command
+from eventvm.errors import (
+    REFUSALS,
+    Refused,
+    SnapshotAlreadyExists,
+    SnapshotNotFound,
+)
+from eventvm.events import Event, Fault
+from eventvm.machine import Machine, says, steps
+from eventvm.observation import KILLED, LOST, NEVER_RAN, End, Evidence, Instant, Observation
+from eventvm.tables import (
+    Answer,
+    Ask,
+    Effect,
+    Fact,
+    Look,
+    Nothing,
+    Refuse,
+    Step,
+)
+
+# --- decide --------------------------------------------------------------------------------------------
+
+Decision = Nothing | Look | Fact | Effect
+
+
+def decide(machine: Machine, command: Command, observation: Observation | None = None) -> Decision:
+    """Say what a command comes to, or refuse it; a refusal has changed nothing."""
+    answer = _answer(machine, command)
+    while isinstance(answer, Ask | Look):
+        if isinstance(answer, Ask):
+            answer = answer.yes if says(machine, answer.question) else answer.no
+        elif observation is None:
+            return answer
+        else:
+            answer = getattr(answer, observation.liveness)
+    if isinstance(answer, Refuse):
+        raise refusal(machine, command, answer)
+    _check_snapshot(machine, command)
+    if isinstance(command, commands.Rename) and command.name == machine.name:
+        return Nothing()
+    return answer
+
+
+def _answer(machine: Machine, command: Command) -> Answer:
+    rules = machine.rules
+    if machine.quarantined:
+        return rules.definition.quarantine.get(command.row) or Refuse("quarantined")
+    if isinstance(command, commands.Transition):
+        return _move(machine, command)
+    if isinstance(command, commands.Force) and command.to not in rules.definition.phases:
+        return Refuse(to="Unknown")
+    return rules.answer(machine.phase, command.row)
+
+
+def _move(machine: Machine, command: commands.Transition) -> Answer:
+    definition = machine.rules.definition
+    if not definition.allows(machine.phase, command.to):
+        return Refuse(to=definition.title(command.to))
+    if (question := definition.needs.get(command.to)) and not says(machine, question):
+        return Refuse(to=definition.title(command.to))
+    return Fact("machine.transitioned")
+
+
+def refusal(machine: Machine, command: Command, answer: Refuse) -> Refused:
+    """Make the exception of a refusal; it names the machine, from and to."""
+    title = machine.rules.definition.title
+    to = answer.to or title(_goal(machine, command))
+    return REFUSALS[answer.error](
+        machine=machine.name or machine.id, phase=title(machine.phase), command=command.verb, to=to
+    )
+
+
+def _goal(machine: Machine, command: Command) -> str:
+    """Name the phase that a command would have led to."""
+    if isinstance(command, commands.Transition | commands.Force):
+        return command.to
+    return machine.rules.goal(command.row)
+
+
+def _check_snapshot(machine: Machine, command: Command) -> None:
+    refused: type[Refused] | None = None
+    match command:
+        case commands.Snapshot(snapshot=name) | commands.Hibernate(snapshot=name):
+            refused = SnapshotAlreadyExists if name in machine.snapshots else None
+        case commands.Restore(snapshot=name) | commands.DeleteSnapshot(snapshot=name):
+            refused = None if name in machine.snapshots else SnapshotNotFound
+        case _:
+            name = ""
+    if refused is not None:
+        phase = machine.rules.definition.title(machine.phase)
+        raise refused(machine=machine.name, phase=phase, command=command.verb, to=name)
+
+
+# --- facts ---------------------------------------------------------------------------------------------
+
+
+class Outcome(Struct, frozen=True, gc=False):
+    """What is known of the act or the sight that a fact is made from."""
+
+    at: Instant
+    reason: str = ""
+    fault: Fault | None = None
+    end: End | None = None
+    size: int = 0
+    evidence: Evidence | None = None
+
+
+def fact(machine: Machine, tag: str, command: Any, outcome: Outcome) -> Event:
+    """Make the event of this tag from the machine, the command that led to it, and its outcome."""
+    fields = _FIELDS.get(tag)
+    made = fields(machine, command, outcome) if fields else {}
+    if outcome.fault is not None and tag in _FAULTS:
+        made["fault"] = outcome.fault
+    kind: Any = events.EVENTS[tag]
+    return kind(at=outcome.at, reason=outcome.reason, evidence=outcome.evidence, **made)  # type: ignore[no-any-return]
+
+
+_FAULTS = {tag for tag, kind in events.EVENTS.items() if issubclass(kind, events.Failure)}
+
+
+def _ending(machine: Machine, outcome: Outcome) -> dict[str, Any]:
+    default = KILLED if machine.booted else NEVER_RAN
+    failed = machine.failed or outcome.fault is not None
+    return {
+        "end": outcome.end or machine.end or default,
+        "outcome": "failed" if failed else "succeeded",
+    }
+
+
+_FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
+    "machine.created": lambda _, c, __: {
+        "name": c.name, "lifecycle": c.lifecycle, "spec": c.spec, "phase": getattr(c, "phase", ""),
+    },
+    "machine.cloned": lambda m, c, _: {
+        "source": c.source, "snapshot": c.snapshot, "incarnation": m.incarnation + 1,
+    },
+    "machine.started": lambda m, _, __: {"incarnation": m.incarnation + 1},
+    "machine.stopped": lambda _, __, o: {"end": o.end},
+    "machine.exited": lambda _, __, o: {"end": o.end or LOST},
+    "machine.destroyed": lambda m, _, o: _ending(m, o),
+    "machine.snapshotted": lambda _, c, o: {"snapshot": c.snapshot, "size": o.size},
+    "machine.snapshot_failed": lambda _, c, __: {"snapshot": c.snapshot},
+    "machine.snapshot_deleted": lambda _, c, __: {"snapshot": c.snapshot},
+    "machine.snapshot_delete_failed": lambda _, c, __: {"snapshot": c.snapshot},
+    "machine.restored": lambda m, c, _: _restored(m, c),
+    "machine.restore_failed": lambda _, c, __: {"snapshot": _source(c)},
+    "machine.restore_lost": lambda _, c, __: {"snapshot": _source(c)},
+    "machine.renamed": lambda _, c, __: {"name": c.name},
+    "machine.rename_failed": lambda _, c, __: {"name": c.name},
+    "machine.completed": lambda _, c, __: {"code": c.code},
+    "machine.transitioned": lambda _, c, __: {"to": c.to, "data": c.data},
+    "machine.forced": lambda _, c, __: {"to": c.to},
+    "machine.attested": lambda _, c, __: {"liveness": c.liveness},
+    "ledger.corrected": lambda _, c, __: {
+        "position": c.position, "meter": c.meter, "edge": c.edge, "subject": c.subject, "truly": c.at,
+    },
+}  # fmt: skip
+"""For each event that says more than that it happened: the fields that it says it with."""
+
+
+def _source(command: Any) -> str:
+    """Name the snapshot that a restore, or a creation by restoring, begins from."""
+    named: str = (
+        command.snapshot if isinstance(command, commands.Restore) else command.spec.restore_from.snapshot
+    )
+    return named
+
+
+def _restored(machine: Machine, command: Any) -> dict[str, Any]:
+    spec = command.spec if isinstance(command, commands.Restore) else None
+    return {"snapshot": _source(command), "incarnation": machine.incarnation + 1, "spec": spec}
+
+
+# --- conclude, recover, plan ---------------------------------------------------------------------------
+
+
+def conclude(machine: Machine, step: Step, outcome: Outcome) -> Event | None:
+    """Say which event the outcome of a step is; None when it leads to the next step without one."""
+    assert machine.request is not None
+    command = machine.request.command
+    outcome = replace(outcome, reason=outcome.reason or command.reason)
+    if outcome.fault is None:
+        return None if step.ok is None else fact(machine, step.ok, command, outcome)
+    if step.failed is None:
+        return events.Noted(at=outcome.at, reason=outcome.reason, call=step.call, fault=outcome.fault)
+    if step.failed not in _FAULTS:
+        outcome = replace(outcome, reason=outcome.fault.message)
+    return fact(machine, step.failed, command, outcome)
+
+
+INTERRUPTED = Fault("Interrupted", "the call did not end, and its effect cannot be seen")
+
+
+def recover(machine: Machine, seen: Observation, outcome: Outcome) -> Event | None:
+    """Say which event comes next for a request whose calls were interrupted; None while nobody can tell.
+
+    A step counts as done when the observation shows it, or when it says nothing of its own and a later
+    step shows. Nothing is ever called again.
+    """
+    left = steps(machine)
+    shown = [shows(machine, step, seen) for step in left]
+    for at, step in enumerate(left):
+        if shown[at] or (step.ok is None and True in shown[at + 1 :]):
+            if step.ok:
+                return conclude(machine, step, replace(outcome, end=seen.end, evidence=seen.evidence))
+        elif step.failed is None:
+            continue
+        elif shown[at] is None:
+            return None
+        else:
+            failed = replace(outcome, fault=outcome.fault or INTERRUPTED, evidence=seen.evidence)
+            return conclude(machine, step, failed)
+    return None
+
+
+def shows(machine: Machine, step: Step, seen: Observation) -> bool | None:
+    """Say whether an observation shows that a step happened; None when it cannot tell."""
+    assert machine.request is not None
+    sign = _SIGNS[step.shows]
+    return sign(machine, machine.request.command, seen)
+
+
+def _alive(seen: Observation) -> bool | None:
+    return None if seen.liveness == "unknown" else seen.liveness == "alive"
+
+
+def _not(sign: bool | None) -> bool | None:  # noqa: FBT001  # three-valued logic
+    return None if sign is None else not sign
+
+
+def _relaunched(machine: Machine, seen: Observation) -> bool | None:
+    alive = _alive(seen)
+    return alive and seen.evidence.incarnation > machine.incarnation
+
+
+def _has_snapshot(command: Any, seen: Observation) -> bool | None:
+    return None if seen.snapshots is None else command.snapshot in seen.snapshots
+
+
+_SIGNS: dict[str, Callable[[Machine, Any, Observation], bool | None]] = {
+    "": lambda _, __, ___: None,
+    "exists": lambda _, __, seen: seen.exists,
+    "absent": lambda _, __, seen: _not(seen.exists),
+    "alive": lambda _, __, seen: _alive(seen),
+    "gone": lambda _, __, seen: _not(_alive(seen)),
+    "paused": lambda _, __, seen: seen.paused,
+    "unpaused": lambda _, __, seen: _not(seen.paused),
+    "relaunched": lambda machine, _, seen: _relaunched(machine, seen),
+    "snapshot": lambda _, command, seen: _has_snapshot(command, seen),
+    "no_snapshot": lambda _, command, seen: _not(_has_snapshot(command, seen)),
+    "renamed": lambda _, command, seen: None if seen.name is None else seen.name == command.name,
+}
+
+
+def plan(machine: Machine, seen: Observation, at: Instant) -> Event | None:
+    """Say which event an observation is that nobody's command asked for; None when it is no news.
+
+    Late news is old news: a look that was begun at an earlier generation, or that speaks of an
+    earlier incarnation, changes nothing. Unknown changes nothing.
+    """
+    if machine.terminal or machine.quarantined or machine.request or _stale(machine, seen):
+        return None
+    answer = machine.rules.definition.found.get(machine.phase, {}).get(seen.liveness)
+    while isinstance(answer, Ask):
+        answer = answer.yes if says(machine, answer.question) else answer.no
+    if not isinstance(answer, Fact):
+        return None
+    when = seen.evidence.when if seen.liveness == "gone" else None
+    end = seen.end or (None if seen.liveness == "alive" else LOST)
+    outcome = Outcome(when or at, reason=seen.detail or _WHY[answer.event], end=end, evidence=seen.evidence)
+    return fact(machine, answer.event, None, outcome)
+
+
+_WHY = {
+    "machine.exited": "unexpected-exit",
+    "machine.destroyed": "unexpected-exit",
+    "machine.reconciled": "found alive",
+}
+
+
+def _stale(machine: Machine, seen: Observation) -> bool:
+    older = 0 < seen.evidence.incarnation < machine.incarnation
+    return older or (seen.generation not in (0, machine.generation))
+
+
+# --- reachable -----------------------------------------------------------------------------------------
+
+
+def reachable(machine: Machine) -> frozenset[str]:
+    """Give the phases that can still come, or hold now, without a further command."""
+    request = machine.request
+    return machine.rules.unasked(machine.phase, request.effect if request else "")

@@ -1,0 +1,361 @@
+"""Reading a log's SQLite file: what the writer and a read-only log have in common, and the read-only log.
+
+Rules:
+
+* A reading connection is ``mode=ro`` and never checkpoints.
+* Every file is first looked at as ``immutable``, which takes no lock and creates nothing beside it, so that
+  whatever is not a log of ours is refused untouched.
+* A log that nobody has open (it has no -wal) stays ``immutable``: reading it leaves no trace, and works where
+  nothing may be written. As soon as its file has changed, the reader opens it anew and follows the writer.
+"""
+
+import asyncio
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiosqlite
+import anyio
+import msgspec
+
+from eventvm.errors import Closed, LogDamaged, LogTooNew, LogUnavailable, NotALog
+from eventvm.events import decode
+from eventvm.log import PAGE, Append, Holder, Kept, Ticket, paged
+from eventvm.merkle import Tree, unpacked
+from eventvm.record import Page, Record
+
+APPLICATION_ID = 0x65766D31
+"""What marks a SQLite file as a log of eventvm."""
+FORMAT = 1
+POLL_SECONDS = 0.05
+"""How often a reader asks whether another process has written."""
+
+# The body is read as the bytes that were hashed: text that is no longer UTF-8 is damage, and has a position.
+COLUMNS = """
+    r.position, s.stream, r.version, r.recorded_at, r.actor, CAST(r.body AS BLOB), r.leaf, r.previous, r.key,
+    r.digest, r.cause, r.schema
+"""
+READ_ALL = f"""
+    SELECT {COLUMNS} FROM records r JOIN streams s ON s.id = r.stream
+    WHERE r.position > ? ORDER BY r.position LIMIT ?
+"""  # noqa: S608  # our own columns
+READ_STREAM = f"""
+    WITH RECURSIVE back(position, previous) AS (
+        SELECT r.position, r.previous FROM heads h JOIN records r ON r.position = h.position
+        WHERE h.stream = (SELECT id FROM streams WHERE stream = :stream) AND r.position > :after
+        UNION ALL
+        SELECT r.position, r.previous FROM back JOIN records r ON r.position = back.previous
+        WHERE back.previous > :after AND back.previous < back.position
+    ), page AS (SELECT position FROM back ORDER BY position LIMIT :limit)
+    SELECT {COLUMNS} FROM page JOIN records r USING (position) JOIN streams s ON s.id = r.stream
+    ORDER BY r.position
+"""  # noqa: S608  # our own columns
+RECALL = f"""
+    SELECT {COLUMNS} FROM keys k JOIN records r USING (position) JOIN streams s ON s.id = r.stream
+    WHERE k.key = ?
+"""  # noqa: S608  # our own columns
+FIND = "SELECT s.stream, n.held FROM names n JOIN streams s ON s.id = n.stream WHERE n.name = ?"
+STREAMS = "SELECT stream FROM streams WHERE stream > ? ORDER BY stream LIMIT ?"
+KEPT = "SELECT part, size, digest, bytes FROM kept WHERE view = ? ORDER BY part"
+HEAD = """
+    SELECT origin, size, root, frontier, (SELECT 1 + coalesce(max(id), 0) FROM streams), last.* FROM tree
+    LEFT JOIN (SELECT position, recorded_at FROM records ORDER BY position DESC LIMIT 1) last
+"""
+
+
+class LogHead(NamedTuple):
+    """The end of a log as its file tells it."""
+
+    origin: str
+    tree: Tree
+    recorded_at: int
+    next_id: int
+    """The id of the next new stream."""
+
+
+class SqliteReading(ABC):
+    """The half of a SQLite log that reads."""
+
+    path: Path
+    _tree: Tree
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:{self.path}"
+
+    @abstractmethod
+    async def ask(self, sql: str, arguments: Any = ()) -> list[Any]:
+        """Run one query on the reading connection."""
+
+    async def load(self, stream: str | None, after: int, limit: int) -> tuple[Record, ...]:
+        """Read a page of records."""
+        if stream is None:
+            rows = await self.ask(READ_ALL, (after, limit))
+        else:
+            rows = await self.ask(READ_STREAM, {"stream": stream, "after": after, "limit": limit})
+        return tuple(map(read_record, rows))
+
+    async def find(self, name: str) -> Holder | None:
+        rows = await self.ask(FIND, (name,))
+        return Holder(rows[0][0], bool(rows[0][1])) if rows else None
+
+    async def recall(self, key: str) -> Record | None:
+        rows = await self.ask(RECALL, (key,))
+        return read_record(rows[0]) if rows else None
+
+    async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
+        return tuple(stream for (stream,) in await self.ask(STREAMS, (after, limit)))
+
+    async def kept(self, view: str) -> Kept | None:
+        rows = await self.ask(KEPT, (view,))
+        if not rows:
+            return None
+        _, size, digest, frontier = rows[0]
+        parts = tuple(part for *_, part in rows[1:])
+        if digest != seal(view, size, (frontier, *parts)) or size > self._tree.size:
+            return None
+        return Kept(unpacked(size, frontier), parts)
+
+
+class SqliteReader(SqliteReading):
+    """A log that somebody else may be writing: it follows, takes no lock, and appends nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tree = Tree()
+        self._reading: aiosqlite.Connection | None = None
+        self._mark: tuple[int, ...] | None = None
+        """What the file was like when it was opened as immutable; None when it was not."""
+        self._connecting = asyncio.Lock()
+
+    @property
+    def tree(self) -> Tree:
+        return self._tree
+
+    @classmethod
+    async def open(cls, path: Path) -> "SqliteReader":
+        """Open the log in this file to read it; whatever is not a log is refused untouched."""
+        log = cls(path)
+        try:
+            if not (await refuse_foreign(path) and await log._connect()):
+                raise NotALog(f"{path} does not exist or is empty: there is nothing to read")
+            await log._refresh()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await log.close()
+            raise
+        return log
+
+    async def _connect(self) -> bool:
+        with translated(self.path):
+            unused = not beside(self.path, "-wal").exists()
+            self._mark = _marked(self.path) if unused else None
+            self._reading = await connect_reader(self.path, immutable=unused)
+            return await is_log(self._reading, self.path)
+
+    async def _reconnect(self, stale: aiosqlite.Connection) -> None:
+        async with self._connecting:
+            if self._reading is stale:
+                await self._connect()
+                await stale.close()
+
+    @property
+    def _outdated(self) -> bool:
+        return self._mark is not None and self._mark != _marked(self.path)
+
+    async def ask(self, sql: str, arguments: Any = ()) -> list[Any]:
+        while True:
+            reading = self._reading
+            if reading is None:
+                raise Closed("the log is closed; open it again")
+            with translated(self.path):
+                try:
+                    rows = await reading.execute_fetchall(sql, arguments)
+                except sqlite3.Error:
+                    if not self._outdated:
+                        raise
+                else:
+                    if not self._outdated:
+                        return list(rows)
+                await self._reconnect(reading)
+
+    async def _refresh(self) -> None:
+        self._tree = (await read_head(self)).tree
+
+    async def read(self, *, stream: str | None = None, after: int = 0, limit: int = PAGE) -> Page:
+        if stream is not None or after + limit > self._tree.size:
+            await self._refresh()
+        until = self._tree.size
+        records = await self.load(stream, after, limit)
+        return paged(records, whole=stream is None, after=after, limit=limit, until=until)
+
+    async def wait(self, after: int) -> None:
+        seen = None
+        while True:
+            ((version,),) = await self.ask("PRAGMA data_version")
+            if (mark := (version, self._reading)) != seen:
+                await self._refresh()
+                if self._tree.size > after:
+                    return
+                seen = mark
+            await asyncio.sleep(POLL_SECONDS)
+
+    def append(self, append: Append, /) -> Ticket:
+        ticket = Ticket(append)
+        ticket.settle(error=LogUnavailable(f"{self.path} is open read-only; append through the engine that holds it"))
+        return ticket
+
+    async def kept(self, view: str) -> Kept | None:
+        await self._refresh()
+        return await super().kept(view)
+
+    async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
+        """Drop it at once, as a log may."""
+
+    async def close(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            await reading.close()
+
+
+# --- the file ---------------------------------------------------------------------------------------
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Name a file that lies beside the log's."""
+    return path.with_name(path.name + suffix)
+
+
+def _marked(path: Path) -> tuple[int, ...]:
+    """Tell a file from what it was; it is only looked at from outside, because closing it drops locks."""
+    there = path.stat()
+    return there.st_mtime_ns, there.st_size, there.st_ino, beside(path, "-wal").exists()
+
+
+async def connect_reader(path: Path, *, immutable: bool = False) -> aiosqlite.Connection:
+    """Open a connection that reads and does nothing else."""
+    connection = await aiosqlite.connect(_uri(path, immutable), uri=True, isolation_level=None)
+    try:
+        await connection.execute("PRAGMA wal_autocheckpoint = 0")
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def _uri(path: Path, immutable: bool) -> str:  # noqa: FBT001  # named where it comes from
+    return f"{path.absolute().as_uri()}?mode=ro" + ("&immutable=1" if immutable else "")
+
+
+async def refuse_foreign(path: Path) -> bool:
+    """Refuse what is no log of ours without touching it; False: there is nothing at all."""
+    if not _holds_anything(path):
+        return False
+    with translated(path):
+        connection = await connect_reader(path, immutable=True)
+        try:
+            await is_log(connection, path)
+        except sqlite3.DatabaseError as problem:
+            if code_of(problem) != sqlite3.SQLITE_CORRUPT:
+                raise  # a checkpoint may have been cut short: the -wal knows better than the file alone
+        finally:
+            await connection.close()
+    return True
+
+
+def _holds_anything(path: Path) -> bool:
+    return any(one.exists() and one.stat().st_size for one in (path, beside(path, "-wal")))
+
+
+async def is_log(connection: aiosqlite.Connection, path: Path) -> bool:
+    """Say whether the file is a log already; False for one that is new and empty."""
+    application = await pragma(connection, "application_id")
+    version = await pragma(connection, "user_version")
+    ((tables,),) = await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
+    if application == APPLICATION_ID:
+        if version > FORMAT:
+            raise LogTooNew(f"{path} has format {version}; this release knows {FORMAT}")
+        return True
+    if tables or application:
+        raise NotALog(f"{path} is a SQLite database, but not a log of eventvm; choose another file")
+    return False
+
+
+async def pragma(connection: aiosqlite.Connection, name: str) -> Any:  # noqa: ANN401  # SQLite types its pragmas
+    """Read what SQLite says of itself."""
+    ((value,),) = await connection.execute_fetchall(f"PRAGMA {name}")
+    return value
+
+
+# --- rows -------------------------------------------------------------------------------------------
+
+
+async def read_head(log: SqliteReading) -> LogHead:
+    """Read the end of a log, and refuse one whose tree and records do not belong together."""
+    rows = await log.ask(HEAD)
+    if not rows:
+        raise LogDamaged(f"{log.path} has lost its tree")
+    origin, size, root, frontier, next_id, last, recorded_at = rows[0]
+    last = last or 0
+    if last != size:
+        raise LogDamaged(f"{log.path} holds {last} records, its tree {size}", position=1 + min(last, size))
+    if len(frontier) != 32 * size.bit_count() or (tree := unpacked(size, frontier)).root != root:
+        raise LogDamaged(f"{log.path} keeps a tree that contradicts its own root")
+    return LogHead(origin, tree, recorded_at or 0, next_id)
+
+
+def read_record(row: Sequence[Any]) -> Record:
+    """Make a record of a row of COLUMNS."""
+    position, stream, version, recorded_at, actor, body, leaf, previous, key, digest, cause, schema = row
+    try:
+        event = decode(body, schema)
+    except (LogDamaged, msgspec.MsgspecError) as problem:
+        raise LogDamaged(f"position {position}: {problem}", position=position) from problem
+    return Record(
+        position, stream, version, recorded_at, actor, event, body, leaf, previous, key, digest, cause,
+        schema,
+    )  # fmt: skip
+
+
+def seal(view: str, size: int, parts: Iterable[bytes]) -> bytes:
+    """Hash a kept view as a whole, so that one that lacks a part is no view at all."""
+    whole = sha256(f"{view} {size}".encode())
+    for part in parts:
+        whole.update(sha256(part).digest())
+    return whole.digest()
+
+
+# --- errors -----------------------------------------------------------------------------------------
+
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH})
+"""What SQLite says of our own statements only when the file is not what it was; ERROR: a table is gone."""
+
+
+def code_of(problem: sqlite3.Error) -> int:
+    """Give SQLite's primary code, 0 when the error is the module's own."""
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF
+
+
+class translated:  # noqa: N801  # reads as a word in `with translated(path)`
+    """Turn SQLite's errors into ours, once, at the edge."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        if isinstance(problem, OSError):
+            raise LogUnavailable(f"{self.path}: {problem.strerror}") from problem
+        if not isinstance(problem, sqlite3.Error):
+            return
+        code = code_of(problem)
+        if code == sqlite3.SQLITE_NOTADB:
+            raise NotALog(f"{self.path} is not a SQLite database; choose another file") from problem
+        if code in DAMAGED or "decode to UTF-8" in str(problem):
+            raise LogDamaged(f"{self.path} is damaged: {problem}") from problem
+        raise LogUnavailable(f"{self.path}: {problem}") from problem
