@@ -68,12 +68,14 @@ def _answer(machine: Machine, command: Command) -> Answer:
         return _move(machine, command)
     if isinstance(command, commands.Force) and command.to not in rules.definition.phases:
         return Refuse(to="Unknown")
+    if isinstance(command, commands.Create) and command.phase not in ("", *rules.definition.phases):
+        return Refuse(to="Unknown")
     return rules.answer(machine.phase, command.row)
 
 
 def _move(machine: Machine, command: commands.Transition) -> Answer:
     definition = machine.rules.definition
-    if not definition.allows(machine.phase, command.to):
+    if command.to not in definition.moves.get(machine.phase, ()):
         return Refuse(to=definition.title(command.to))
     if (question := definition.needs.get(command.to)) and not says(machine, question):
         return Refuse(to=definition.title(command.to))
@@ -138,12 +140,21 @@ _FAULTS = {tag for tag, kind in events.EVENTS.items() if issubclass(kind, events
 
 
 def _ending(machine: Machine, outcome: Outcome) -> dict[str, Any]:
-    default = KILLED if machine.booted else NEVER_RAN
     failed = machine.failed or outcome.fault is not None
     return {
-        "end": outcome.end or machine.end or default,
+        "end": outcome.end or machine.end or _presumed(machine),
         "outcome": "failed" if failed else "succeeded",
     }
+
+
+def _presumed(machine: Machine) -> End:
+    """Say how a machine ended that nobody saw end: never run, lost before we came, or killed by us."""
+    if not machine.booted:
+        return NEVER_RAN
+    definition = machine.rules.definition
+    told = definition.effects.get(machine.request.effect, ()) if machine.request is not None else ()
+    lost = machine.phase in definition.faulty and "stop" not in {step.call for step in told}
+    return LOST if lost else KILLED
 
 
 _FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
@@ -151,7 +162,7 @@ _FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
         "name": c.name, "lifecycle": c.lifecycle, "spec": c.spec, "phase": getattr(c, "phase", ""),
     },
     "machine.cloned": lambda m, c, _: {
-        "source": c.source, "snapshot": c.snapshot, "incarnation": m.incarnation + 1,
+        "source": _origin(c), "snapshot": _source(c), "incarnation": m.incarnation + 1,
     },
     "machine.started": lambda m, _, __: {"incarnation": m.incarnation + 1},
     "machine.stopped": lambda _, __, o: {"end": o.end},
@@ -178,11 +189,19 @@ _FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
 
 
 def _source(command: Any) -> str:
-    """Name the snapshot that a restore, or a creation by restoring, begins from."""
+    """Name the snapshot that a restore, a clone or a creation begins from."""
     named: str = (
-        command.snapshot if isinstance(command, commands.Restore) else command.spec.restore_from.snapshot
+        command.spec.restore_from.snapshot if isinstance(command, commands.Create) else command.snapshot
     )
     return named
+
+
+def _origin(command: Any) -> str:
+    """Name the machine that the snapshot was taken of."""
+    origin: str = (
+        command.spec.restore_from.machine if isinstance(command, commands.Create) else command.source
+    )
+    return origin
 
 
 def _restored(machine: Machine, command: Any) -> dict[str, Any]:
@@ -219,12 +238,13 @@ def recover(machine: Machine, seen: Observation, outcome: Outcome) -> Event | No
     left = steps(machine)
     shown = [shows(machine, step, seen) for step in left]
     for at, step in enumerate(left):
-        if shown[at] or (step.ok is None and True in shown[at + 1 :]):
+        further = shown[at + 1 :] if step.ok is None else []
+        if shown[at] or True in further:
             if step.ok:
                 return conclude(machine, step, replace(outcome, end=seen.end, evidence=seen.evidence))
         elif step.failed is None:
             continue
-        elif shown[at] is None:
+        elif shown[at] is None or None in further:
             return None
         else:
             failed = replace(outcome, fault=outcome.fault or INTERRUPTED, evidence=seen.evidence)
@@ -248,8 +268,10 @@ def _not(sign: bool | None) -> bool | None:  # noqa: FBT001  # three-valued logi
 
 
 def _relaunched(machine: Machine, seen: Observation) -> bool | None:
-    alive = _alive(seen)
-    return alive and seen.evidence.incarnation > machine.incarnation
+    if seen.liveness != "alive":
+        return _alive(seen)
+    known = seen.evidence.incarnation
+    return known > machine.incarnation if known else None
 
 
 def _has_snapshot(command: Any, seen: Observation) -> bool | None:
@@ -286,11 +308,11 @@ def plan(machine: Machine, seen: Observation, at: Instant) -> Event | None:
         return None
     when = seen.evidence.when if seen.liveness == "gone" else None
     end = seen.end or (None if seen.liveness == "alive" else LOST)
-    outcome = Outcome(when or at, reason=seen.detail or _WHY[answer.event], end=end, evidence=seen.evidence)
+    outcome = Outcome(when or at, reason=WHY[answer.event], end=end, evidence=seen.evidence)
     return fact(machine, answer.event, None, outcome)
 
 
-_WHY = {
+WHY = {
     "machine.exited": "unexpected-exit",
     "machine.destroyed": "unexpected-exit",
     "machine.reconciled": "found alive",

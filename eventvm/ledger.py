@@ -11,13 +11,12 @@ each interval says which.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventvm import events
+from eventvm import commands, events
 from eventvm.errors import CorrectionRefused
 from eventvm.events import TAGS
 from eventvm.machine import Machine, arrow_of, turns
@@ -66,7 +65,7 @@ class Interval(Struct, frozen=True, gc=False, kw_only=True):
     ns: int
     """Its length; of an open one up to the instant that was asked for."""
     basis: Basis
-    """The clock that measured the length: `boot`, `wall`, or `clamped` where both went back."""
+    """The clock that measured the length: `boot`, `wall`, or `clamped`: wall time that had gone back."""
 
 
 class Total(Struct, frozen=True, gc=False, kw_only=True):
@@ -101,8 +100,8 @@ def entries(machine: Machine, record: Record) -> tuple[Entry, ...]:
 
 
 def _cloned_from(machine: Machine) -> str:
-    request = machine.request
-    return getattr(request.command, "snapshot", "") if request is not None else ""
+    command = machine.request.command if machine.request is not None else None
+    return command.snapshot if isinstance(command, commands.Clone) else ""
 
 
 class Ledger:
@@ -150,9 +149,14 @@ class Ledger:
         ]
         if not named:
             raise _refused(machine, f"position {correction.position} has no such {correction.edge}")
-        moved = [replace(e, at=correction.truly) if e is named[0] else e for e in known]
-        same = [e for e in moved if (e.meter, e.subject) == (correction.meter, correction.subject)]
-        if any(later.at.wall < earlier.at.wall for earlier, later in pairwise(same)):
+        same = [
+            entry for entry in known if (entry.meter, entry.subject) == (correction.meter, correction.subject)
+        ]
+        place = same.index(named[0])
+        before, after = same[:place][-1:], same[place + 1 :][:1]
+        if any(later(entry.at, correction.truly) for entry in before) or any(
+            later(correction.truly, entry.at) for entry in after
+        ):
             raise _refused(machine, "it would overlap the entry before or after it")
 
 
@@ -167,46 +171,73 @@ def _moved(entry: Entry, correction: Record | None) -> Entry:
     return replace(entry, at=correction.event.truly, corrected_by=correction.position)
 
 
-def pair(known: Iterable[Entry], as_of: Instant) -> Iterator[Interval]:
-    """Pair starts with stops, subject by subject, in the order of the log."""
-    opened: dict[tuple[str, str, str], tuple[Entry, int]] = {}
-    ended: dict[tuple[str, str, str], int] = {}
-    for entry in known:
-        key = (entry.machine, entry.meter, entry.subject)
+def later(one: Instant, other: Instant) -> bool:
+    """Say whether an instant lies after another: by boot time within a boot, else by wall time."""
+    return one.boot > other.boot if one.boot_id == other.boot_id else one.wall > other.wall
+
+
+class Timeline:
+    """The instants of one subject and meter, clamped to the order of their records."""
+
+    __slots__ = ("begun", "last", "start")
+
+    def __init__(self) -> None:
+        self.last: Instant | None = None
+        self.start: Entry | None = None
+        self.begun: Instant | None = None
+
+    def clamp(self, at: Instant) -> Instant:
+        """Give an instant that lies before none of the others, on either clock."""
+        last = self.last
+        if last is None:
+            return at
+        boot = max(at.boot, last.boot) if at.boot_id == last.boot_id else at.boot
+        return Instant(max(at.wall, last.wall), boot, at.boot_id)
+
+    def turn(self, entry: Entry) -> Interval | None:
+        """Take an entry; a stop gives the interval that it ends."""
+        self.last = at = self.clamp(entry.at)
         if entry.edge == "start":
-            assert key not in opened, f"{key} was started twice (position {entry.position})"
-            begin = max(entry.at.wall, ended.get(key, entry.at.wall))
-            if begin < as_of.wall or entry.at.boot_id == as_of.boot_id:
-                opened[key] = (entry, begin)
-        elif key in opened:
-            start, begin = opened.pop(key)
-            interval = measure(start, entry, begin, as_of)
-            ended[key] = interval.end or begin
+            assert self.start is None, f"started twice (position {entry.position})"
+            self.start, self.begun = entry, at
+            return None
+        start, self.start = self.start, None
+        return None if start is None else self._measured(start, entry, at)
+
+    def open(self, as_of: Instant) -> Interval | None:
+        """Give the interval that is still open at an instant."""
+        return None if self.start is None else self._measured(self.start, None, self.clamp(as_of))
+
+    def _measured(self, start: Entry, stop: Entry | None, until: Instant) -> Interval:
+        assert self.begun is not None
+        ns, basis = span(self.begun, until)
+        moved = (self.begun, until) != (start.at, stop.at) if stop is not None else self.begun != start.at
+        return Interval(
+            machine=start.machine, subject=start.subject, meter=start.meter, shape=start.shape,
+            start=start, stop=stop, begin=self.begun.wall, end=None if stop is None else until.wall,
+            ns=ns, basis="clamped" if moved and basis == "wall" else basis,
+        )  # fmt: skip
+
+
+def pair(known: Iterable[Entry], as_of: Instant) -> Iterator[Interval]:
+    """Pair starts with stops, subject by subject, in the order of the log; what lies later is left out."""
+    lines: dict[tuple[str, str, str], Timeline] = {}
+    for entry in known:
+        if later(entry.at, as_of):
+            continue
+        line = lines.setdefault((entry.machine, entry.meter, entry.subject), Timeline())
+        if (interval := line.turn(entry)) is not None:
             yield interval
-    for start, begin in opened.values():
-        yield measure(start, None, begin, as_of)
+    for line in lines.values():
+        if (interval := line.open(as_of)) is not None:
+            yield interval
 
 
-def measure(start: Entry, stop: Entry | None, begin: int, as_of: Instant) -> Interval:
-    """Measure one interval; a stop that lies after the asked instant has not happened yet."""
-    if stop is not None and stop.at.wall > as_of.wall:
-        stop = None
-    until = as_of if stop is None else stop.at
-    ns, basis = span(start.at, until, begin)
-    return Interval(
-        machine=start.machine, subject=start.subject, meter=start.meter, shape=start.shape,
-        start=start, stop=stop, begin=begin, end=None if stop is None else max(begin, until.wall),
-        ns=ns, basis=basis,
-    )  # fmt: skip
-
-
-def span(start: Instant, until: Instant, begin: int) -> tuple[int, Basis]:
-    """Measure from one instant to another, never backwards, and say by which clock."""
-    if start.boot_id == until.boot_id and until.boot >= start.boot:
-        return until.boot - start.boot, "boot"
-    if until.wall >= begin:
-        return until.wall - begin, "wall"
-    return 0, "clamped"
+def span(begun: Instant, until: Instant) -> tuple[int, Basis]:
+    """Measure from one clamped instant to a later one, and say by which clock."""
+    if begun.boot_id == until.boot_id:
+        return until.boot - begun.boot, "boot"
+    return until.wall - begun.wall, "wall"
 
 
 def totals(intervals: Iterable[Interval]) -> tuple[Total, ...]:

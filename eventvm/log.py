@@ -14,6 +14,7 @@ The laws, each a test in tests/contract that every log passes:
 """
 
 import asyncio
+import struct
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
@@ -26,6 +27,21 @@ from eventvm.record import Page, Record, leaf_of
 
 PAGE = 1000
 """How many records a page holds unless its reader asks for fewer."""
+
+
+def paged(records: tuple[Record, ...], *, whole: bool, after: int, limit: int, until: int) -> Page:
+    """Make a page of what a store gave, `until` being the log's size before it was asked.
+
+    What lies beyond `until` may be on the page already. A hole in the whole log is damage, never skipped.
+    """
+    assert limit > 0, "a page holds at least one record"
+    end = len(records) < limit
+    last = records[-1].position if records else after
+    if whole and (last != after + len(records) or last < min(after + limit, until)):
+        places = enumerate(records, start=after + 1)
+        hole = next((place for place, record in places if record.position != place), last + 1)
+        raise LogDamaged(f"position {hole} is missing", position=hole)
+    return Page(records, max(last, until) if end and not whole else last, end)
 
 
 class Append(Struct, frozen=True, gc=False):
@@ -145,6 +161,11 @@ class EventLog(Protocol):
         """Write what is queued, and let go."""
 
 
+Above = tuple[int, int, bytes]
+"""Position, version and leaf of the record of the same stream before."""
+NOTHING: Above = (0, 0, ZERO)
+
+
 class Replay:
     """Pages from a position on, each record's leaf checked, the tree compared at the end.
 
@@ -158,7 +179,7 @@ class Replay:
         self.until = log.tree.size
         self._root = log.tree.root
         self._limit = limit
-        self._leaves: dict[str, bytes] = {}
+        self._above: dict[str, Above] = {}
 
     def __aiter__(self) -> "Replay":
         return self
@@ -172,24 +193,34 @@ class Replay:
         if not page.records:
             raise LogDamaged(f"the log ends at {after}, its tree at {self.until}", position=after + 1)
         for place, record in enumerate(page.records, start=after + 1):
-            await self._check(record, place)
+            above = self._above.get(record.stream) or await self._before(record)
+            _check(record, place, above)
+            self._above[record.stream] = (record.position, record.version, record.leaf)
         self.tree.append(record.leaf for record in page.records)
         return page.records
 
-    async def _check(self, record: Record, place: int) -> None:
-        if record.position != place:
-            raise LogDamaged(f"position {place} is missing", position=place)
-        previous = self._leaves.get(record.stream)
-        if previous is None:
-            previous = await self._leaf_at(record.previous) if record.previous else ZERO
-        if leaf_of(record, previous) != record.leaf:
-            raise LogDamaged(f"the record at position {place} is not what was hashed", position=place)
-        self._leaves[record.stream] = record.leaf
-
-    async def _leaf_at(self, position: int) -> bytes:
-        page = await self.log.read(after=position - 1, limit=1)
-        return page.records[0].leaf if page.records else ZERO
+    async def _before(self, record: Record) -> Above:
+        """Look up what a stream's first record here says that it follows."""
+        if not record.previous:
+            return NOTHING
+        page = await self.log.read(after=record.previous - 1, limit=1)
+        found = page.records[0]
+        return (found.position, found.version, found.leaf) if found.stream == record.stream else NOTHING
 
     def _compare(self) -> None:
         if self.tree.size != self.until or self.tree.root != self._root:
             raise LogDamaged("the tree over the records is not the tree that the log keeps")
+
+
+def _check(record: Record, place: int, above: Above) -> None:
+    if record.position != place:
+        raise LogDamaged(f"position {place} is missing", position=place)
+    if (record.previous, record.version - 1) != above[:2] or not _hashes(record, above[2]):
+        raise LogDamaged(f"the record at position {place} is not what was hashed", position=place)
+
+
+def _hashes(record: Record, above: bytes) -> bool:
+    try:
+        return leaf_of(record, above) == record.leaf
+    except (AttributeError, TypeError, ValueError, struct.error):
+        return False  # a store gave a value of another type, or one that no record could have

@@ -182,7 +182,7 @@ def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: in
         "generation": machine.generation + 1,
         "since": position,
         "reason": event.reason,
-        "quarantined": arrow.quarantine,
+        "quarantined": arrow.quarantine or (machine.quarantined and to == machine.phase),
         "failed": machine.failed or to in definition.faulty,
         "holds": to not in definition.frees,
         "attested": machine.attested if _by_attestation(event) else "",

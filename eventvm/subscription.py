@@ -1,4 +1,4 @@
-"""A subscription: a position and a page. It never misses, doubles or reorders, however slow its reader."""
+"""A subscription: a position and a page. It never misses, doubles or reorders, however slow its reader is."""
 
 from collections import deque
 
@@ -7,10 +7,10 @@ from eventvm.record import Record
 
 
 class Subscription:
-    """An endless iterator over the records after a position: first those that are there, then the live ones.
+    """An endless iterator over the records after a position: those that are there, then the live ones.
 
     It holds one page at most, so a slow reader costs a bounded amount of memory and delays nobody; when it
-    is dropped nothing has to be closed.
+    is dropped nothing has to be closed. When the log is closed it raises Closed.
     """
 
     def __init__(self, log: EventLog, *, after: int = 0, stream: str | None = None) -> None:

@@ -21,6 +21,7 @@ from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.handle import Handle, checked, checked_reason
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.turns import Turns
+from eventvm.engine.waiting import give_up
 from eventvm.engine.world import World
 from eventvm.errors import (
     AlreadyExists,
@@ -68,7 +69,7 @@ class Report(Struct, frozen=True):
 class Engine:
     """Machines over one log; opened by `eventvm.open`."""
 
-    def __init__(  # noqa: PLR0913  # each is a choice that only the opener can make
+    def __init__(  # each is a choice that only the opener can make
         self,
         log: EventLog,
         providers: Iterable[Provider] = (),
@@ -128,17 +129,23 @@ class Engine:
         self._closed = True
         for task in self._tasks:
             task.cancel()
-        workers = self._turns.workers
-        if workers:
-            await asyncio.wait(workers, timeout=self._grace_seconds)
-        for worker in workers:
+        await self._let_finish(self._turns.workers)
+        self._turns.close()
+        for worker in self._turns.workers:
             worker.cancel()
-        if left := workers | self._tasks:
+        while left := self._turns.workers | self._tasks:
             await asyncio.wait(left)
+        give_up(self.cells, Closed("this engine was left; open the log again"))
         try:
             await self.cells.keep()
         except EventvmError as problem:
             logger.warning("the living machines were not kept, opening will take longer: %s", problem)
+
+    async def _let_finish(self, workers: set[asyncio.Task[None]]) -> None:
+        """Give the effects that are under way, and those behind them, a time of grace."""
+        until = self._loop.time() + self._grace_seconds
+        while workers and (left := until - self._loop.time()) > 0:
+            await asyncio.wait(set(workers), timeout=left)
 
     def _employ(self, work: Any) -> None:
         task = self._loop.create_task(work)
@@ -165,7 +172,7 @@ class Engine:
             return Handle(self, checked(name, "name"), self.rules(lifecycle or DEFAULT), None)
         return self._handle(await self.cells.cell(holder.stream))
 
-    async def machine_by_id(self, id: str) -> Handle:  # noqa: A002  # the word of the domain
+    async def machine_by_id(self, id: str) -> Handle:  # the word of the domain
         """Give a handle by id."""
         self._check_loop()
         if not of_machine(id) or not (await self.log.read(stream=id, limit=1)).records:
@@ -194,7 +201,7 @@ class Engine:
     def _handle(self, cell: Cell) -> Handle:
         return Handle(self, cell.machine.name, cell.machine.rules, cell)
 
-    async def create(  # noqa: PLR0913  # the options of a verb
+    async def create(  # the options of a verb
         self, name: str, spec: Spec | None = None, *, lifecycle: str = DEFAULT, phase: str = "",
         key: str | None = None, reason: str = "", actor: str = "", wait: bool = True,
     ) -> Handle:  # fmt: skip
@@ -207,13 +214,13 @@ class Engine:
         )
         return await self._begin(rules, command, key=key, actor=actor, wait=wait)
 
-    async def clone(  # noqa: PLR0913  # the options of a verb
+    async def clone(  # the options of a verb
         self, source: Handle, name: str, snapshot: str, spec: Spec | None = None, *,
         key: str | None = None, reason: str = "", actor: str = "", wait: bool = True,
     ) -> Handle:  # fmt: skip
         """Begin a life as a copy of a snapshot, and run at once."""
         origin = source.machine
-        if snapshot not in origin.snapshots:
+        if snapshot not in origin.snapshots and not await self.used(key):
             raise SnapshotNotFound(machine=source.name, phase=source.title, command="clone", to=snapshot)
         command = commands.Clone(
             checked(name, "name"), origin.rules.digest, origin.id, snapshot, spec or origin.spec,
@@ -247,10 +254,16 @@ class Engine:
 
     async def birth(self, name: str) -> Cell:
         """Wait until a machine of this name exists."""
-        while (holder := await self.log.find(name)) is None:
+        while True:
+            self._check_loop()
             waiting = self.cells.named.setdefault(name, self._loop.create_future())
+            if (holder := await self.log.find(name)) is not None:
+                return await self.cells.cell(holder.stream)
             await asyncio.shield(waiting)
-        return await self.cells.cell(holder.stream)
+
+    async def used(self, key: str | None) -> bool:
+        """Say whether a key is in the log already: what it led to then holds, whatever is so by now."""
+        return key is not None and await self.log.recall(key) is not None
 
     # --- lifecycles
 
@@ -288,7 +301,7 @@ class Engine:
 
     # --- commands
 
-    async def submit(  # noqa: PLR0913  # the options of a verb
+    async def submit(  # the options of a verb
         self, cell: Cell, command: Command, *, key: str | None = None, name: str = "", actor: str = "",
         wait: bool = True, queue: bool = True,
     ) -> Receipt:  # fmt: skip
@@ -337,9 +350,12 @@ class Engine:
                     if receipt.how == "reconciled":
                         reconciled.append(cell.machine.id)
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(RECONCILE_AT_ONCE, len(cells))):
-                tasks.start_soon(look)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(min(RECONCILE_AT_ONCE, len(cells))):
+                    tasks.start_soon(look)
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
         return Report(len(cells), tuple(sorted(reconciled)), tuple(sorted(unknown)))
 
     async def _follow(self, provider: Any) -> None:
@@ -347,8 +363,9 @@ class Engine:
         try:
             async for id_ in provider.events():
                 cell = self.cells.held(id_)
-                if cell is not None and cell.turn is None and not cell.machine.terminal:
-                    self._turns.submit(self._turns.turn(cell, None, actor=self.actor)).add_done_callback(_quietly)
+                if cell is not None and not cell.machine.terminal and not _looks(cell):
+                    turn = self._turns.turn(cell, None, actor=self.actor)
+                    self._turns.submit(turn).add_done_callback(_quietly)
         except Exception:
             logger.exception("provider %s stopped giving hints", provider.name)
 
@@ -395,13 +412,13 @@ class Engine:
         except Exception:
             logger.exception("an observer failed at position %d and is called again for the next", change.position)
 
-    async def history(self, id: str) -> list[Transition]:  # noqa: A002  # the word of the domain
+    async def history(self, id: str) -> list[Transition]:  # the word of the domain
         """List every change of a machine's phase."""
         changes: list[Transition] = []
         await self._fold(id, lambda before, after, record: _add(changes, transition(before, after, record)))
         return changes
 
-    async def ledger(self, id: str) -> Ledger:  # noqa: A002  # the word of the domain
+    async def ledger(self, id: str) -> Ledger:  # the word of the domain
         """Fold the ledger of a machine."""
         ledger = Ledger()
         await self._fold(id, lambda before, _, record: ledger.add(before, record))
@@ -432,6 +449,11 @@ def _quietly(future: "asyncio.Future[Receipt]") -> None:
     """An inconclusive look that nobody asked for is no error: the machine says so itself when asked."""
     if not future.cancelled() and (problem := future.exception()) is not None:
         logger.info("%s", problem)
+
+
+def _looks(cell: Cell) -> bool:
+    """Say whether a look at a machine is on its way already."""
+    return any(turn.command is None for turn in (cell.turn, *(cell.queue or ())) if turn is not None)
 
 
 def _matches(machine: Machine, phase: str | None, lifecycle: str | None, label: str | None) -> bool:

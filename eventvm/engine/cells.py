@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -31,7 +31,7 @@ PART = 256
 class Cell:
     """One machine in memory: its state, whose turn it is, and who waits for what."""
 
-    __slots__ = ("__weakref__", "last", "machine", "queue", "seen", "turn", "waits")
+    __slots__ = ("__weakref__", "machine", "queue", "seen", "turn", "waits")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -40,8 +40,6 @@ class Cell:
         self.waits: list[Wait] | None = None
         self.seen: Observation | None = None
         """The last look at it; memory only, for people."""
-        self.last: Record | None = None
-        """Its last record, if it was written since the log was opened."""
 
 
 class Cells:
@@ -86,7 +84,7 @@ class Cells:
             return first(record, self.definitions)
         return await self.read(record.stream, until=record.position - 1)
 
-    async def read(self, id: str, *, until: int | None = None) -> Machine:  # noqa: A002  # the word of the domain
+    async def read(self, id: str, *, until: int | None = None) -> Machine:  # the word of the domain
         """Fold one machine from its stream alone, up to a position."""
         machine: Machine | None = None
         after = 0
@@ -110,14 +108,14 @@ class Cells:
         else:
             self.living[machine.id] = cell
 
-    async def cell(self, id: str) -> Cell:  # noqa: A002  # the word of the domain
+    async def cell(self, id: str) -> Cell:  # the word of the domain
         """Give the cell of a machine that has records."""
         if (cell := self.held(id)) is not None:
             return cell
         machine = await self.read(id)
         return self.held(id) or self._place_new(machine)
 
-    def held(self, id: str) -> Cell | None:  # noqa: A002  # the word of the domain
+    def held(self, id: str) -> Cell | None:  # the word of the domain
         """Give a cell that is in memory."""
         return self.living.get(id) or self._ended.get(id)
 
@@ -125,6 +123,9 @@ class Cells:
         cell = Cell(machine)
         self.place(cell)
         return cell
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter((*self.living.values(), *self._ended.values()))
 
     # --- keeping
 
@@ -154,7 +155,7 @@ class Cells:
 
     # --- names
 
-    def unborn(self, id: str, rules: Rules, name: str) -> Cell:  # noqa: A002  # the word of the domain
+    def unborn(self, id: str, rules: Rules, name: str) -> Cell:  # the word of the domain
         """Make the cell of a machine that has no records yet; it is placed with its first."""
         return Cell(blank(id, rules, name))
 

@@ -5,13 +5,15 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from eventvm import commands
 from eventvm.commands import Command
 from eventvm.engine.cells import Cell
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.engine.waiting import meets, wait_for
-from eventvm.errors import AlreadyExists, BadInput, NotFound, WaitTimeout
+from eventvm.errors import AlreadyExists, BadInput, InvalidTransition, NotFound, WaitTimeout
+from eventvm.events import Unknown
 from eventvm.ledger import Entry, Interval
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.machine import Machine, blank
@@ -110,7 +112,7 @@ class Handle:
         """Begin the life of a machine that does not exist yet, under this handle's name."""
         made = await self._engine.create(self._name, spec, lifecycle=self._rules.name, **options)
         assert made.receipt is not None
-        self._cell = made._cell  # noqa: SLF001  # another of our own kind
+        self._cell = made._cell  # another of our own kind
         return self.take(made.receipt)
 
     def take(self, receipt: Receipt) -> Receipt:
@@ -157,7 +159,8 @@ class Handle:
     async def rename(self, name: str, **options: Any) -> Receipt:
         """Give it another name and free the old one."""
         holder = await self._engine.log.find(checked(name, "name"))
-        if holder is not None and holder.held and holder.stream != self.id:
+        taken = holder is not None and holder.held and holder.stream != self.id
+        if taken and not await self._engine.used(options.get("key")):
             raise AlreadyExists(machine=name, phase="held by another", command="rename")
         return await self._send(commands.Rename, {"name": name}, options)
 
@@ -240,7 +243,7 @@ class Handle:
 
     # --- waiting and reading
 
-    async def wait(self, *goals: str, after: int | None = None, timeout: float | None = None) -> Receipt:  # noqa: ASYNC109  # part of the public promise
+    async def wait(self, *goals: str, after: int | None = None, timeout: float | None = None) -> Receipt:  # part of the public promise
         """Wait for one of several phases, or `settled`, or `terminal`, passed through or present.
 
         It counts from `after`, else from the last receipt of this handle, and then raises Unreachable as soon
@@ -255,11 +258,30 @@ class Handle:
             raise WaitTimeout(f"{self.name} is {self.title}, and not {wanted}, after {timeout:g} s") from None
 
     async def _waited(self, goals: tuple[str, ...], after: int | None) -> Receipt:
+        hopeful = after is None
         if self._cell is None:
             if meets(self.machine, goals):
                 return receipt_of(self.machine, "reached")
-            self._cell = await self._engine.birth(self._name)
-        return await wait_for(self._engine.log, self._engine.cells, self._cell, goals, after)
+            self._cell, after = await self._engine.birth(self._name), after or 0
+        log, cells = self._engine.log, self._engine.cells
+        return await wait_for(log, cells, self._cell, goals, after=after, hopeful=hopeful)
+
+    async def wait_exit(self, timeout: float | None = None) -> "ExitStatus":  # part of the public promise
+        """Wait for the end of its life and say how it ended; refused before it has begun."""
+        if self._cell is None or self.phase == self.lifecycle.initial:
+            raise InvalidTransition(machine=self.name, phase=self.title, command="wait for the exit")
+        await self.wait("terminal", after=0, timeout=timeout)
+        return await self.exit_status()
+
+    async def exit_status(self) -> "ExitStatus":
+        """Say when its life ended and with which error; refused while it goes on."""
+        machine = self.machine
+        if not (machine.terminal and machine.exists):
+            raise InvalidTransition(machine=self.name, phase=self.title, command="read the exit status")
+        page = await self._engine.log.read(after=machine.since - 1, limit=1)
+        event = page.records[0].event
+        assert not isinstance(event, Unknown)
+        return ExitStatus(event.at, _exit_error(machine, event.reason))
 
     async def history(self, last: int | None = None) -> list[Transition]:
         """List its changes of phase, oldest first; a copy, always."""
@@ -280,6 +302,21 @@ class Handle:
 
     def __repr__(self) -> str:
         return f"<{self.lifecycle.name} {self.name!r} {self.title} {self.id}>"
+
+
+class ExitStatus(Struct, frozen=True, gc=False):
+    """How a life ended."""
+
+    stopped_at: Instant
+    error: str
+    """Empty after a clean end; to have been closed already is clean."""
+
+
+def _exit_error(machine: Machine, reason: str) -> str:
+    end = machine.end
+    if end is None or end.manner in ("graceful", "already_exited", "killed"):
+        return ""
+    return f"{end.manner}: {reason}" if reason else end.manner
 
 
 NAME_CHARACTERS = 128

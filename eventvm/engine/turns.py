@@ -7,7 +7,8 @@ Rules:
 * A cell moves in `_learn` alone, when the log has made a record durable; everything else reads.
 * A decision that needs the world (a look, an effect, an interrupted request) goes to a worker task that the
   engine owns. A worker that is cancelled leaves its request open, and whoever comes next probes.
-* Force, a forced destroy and an attestation do not queue behind an effect: they abandon it.
+* Force, a forced destroy and an attestation do not queue behind an effect: they abandon it, unless they
+  would be refused or repeat a key.
 """
 
 import asyncio
@@ -23,30 +24,33 @@ from msgspec.structs import replace
 from eventvm import commands, events
 from eventvm.clock import Clock
 from eventvm.commands import Command
+from eventvm.decisions import Outcome, conclude, decide, fact, plan, recover, shows
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.receipt import How, Receipt, receipt_of
 from eventvm.engine.waiting import notice
 from eventvm.engine.world import World
 from eventvm.errors import (
     AlreadyExists,
+    Closed,
     EffectFailed,
     EventvmError,
     Inconclusive,
     KeyConflict,
     KeyTaken,
     NameTaken,
+    NotFound,
     OperationInProgress,
     OutcomeUnknown,
+    Refused,
 )
-from eventvm.events import TAGS, Event, Failure, Fault
+from eventvm.events import TAGS, Event, Failure, Fault, Unknown
 from eventvm.ledger import Ledger
 from eventvm.log import Append, EventLog, Ticket
-from eventvm.decisions import Outcome, conclude, decide, fact, plan, recover, shows
 from eventvm.machine import ATTESTED, Machine, evolve, steps
-from eventvm.observation import Evidence, Instant, Observation
+from eventvm.observation import Evidence, Observation
 from eventvm.record import Record
 from eventvm.tables import Effect, Fact, Look, Nothing, Step
-from eventvm.views import first
+from eventvm.views import first, tag
 
 NAMING = (
     events.Requested, events.Created, events.CreateFailed, events.Abandoned, events.Renamed, events.RenameFailed,
@@ -64,8 +68,8 @@ class Turn:
     """One command on its way through."""
 
     __slots__ = (
-        "actor", "asked", "cell", "command", "digest", "ended", "future", "how", "key", "observation",
-        "pending", "wait", "worker",
+        "actor", "asked", "breaks", "cell", "command", "digest", "ended", "fault", "future", "how", "key",
+        "observation", "pending", "wait", "worker",
     )  # fmt: skip
 
     def __init__(self, cell: Cell, command: Command | None, future: asyncio.Future[Receipt]) -> None:
@@ -84,6 +88,10 @@ class Turn:
         """What somebody saw, where the turn is to tell of it."""
         self.worker: asyncio.Task[None] | None = None
         self.pending: Ticket | None = None
+        self.fault: Fault | None = None
+        """What ended its effect early."""
+        self.breaks = False
+        """Whether it stands before the queue, and ends the effect that is in its way."""
         self.ended = False
 
     @property
@@ -119,7 +127,12 @@ class Turns:
         self._host = host
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self._closed = False
         self.workers: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        """Let no further turn begin."""
+        self._closed = True
 
     # --- a turn begins and ends
 
@@ -127,24 +140,55 @@ class Turns:
         """Let a command take its turn; its future is the caller's and may be cancelled at any time."""
         cell = turn.cell
         if cell.turn is None:
-            cell.turn = turn
-            self._begin(turn)
-        elif turn.intrusive and cell.turn.worker is not None:
-            cell.queue = cell.queue or deque()
-            cell.queue.appendleft(turn)
-            cell.turn.worker.cancel()
+            self._line_up(turn)
+        elif turn.intrusive and turn.key is None and _taken(turn):
+            self._break_in(turn)
+        elif turn.intrusive and turn.key is not None and turn.key != cell.turn.key:
+            self._start(self._break_in_unless_used(turn))
         elif queue:
-            cell.queue = cell.queue or deque()
-            cell.queue.append(turn)
+            self._line_up(turn)
         else:
             under_way = cell.turn.command
             verb = under_way.verb if under_way is not None else "reconcile"
             raise OperationInProgress(cell.machine.name, verb, cell.turn.asked or cell.machine.position)
         return turn.future
 
+    def _break_in(self, turn: Turn) -> None:
+        """Stand before the queue, behind others who did, and end the effect that is in the way."""
+        cell = turn.cell
+        cell.queue = cell.queue or deque()
+        turn.breaks = True
+        cell.queue.insert(sum(one.breaks for one in cell.queue), turn)
+        under_way = cell.turn
+        if under_way is not None and under_way.worker is not None and _yields(under_way):
+            under_way.worker.cancel()
+
+    async def _break_in_unless_used(self, turn: Turn) -> None:
+        """Break in with a key: one that was used before abandons nothing, it only asks again."""
+        try:
+            used = await self._log.recall(turn.key or "") is not None
+        except EventvmError as problem:
+            turn.fail(problem)
+            return
+        if used or turn.cell.turn is None or not _taken(turn):
+            self._line_up(turn)
+        else:
+            self._break_in(turn)
+
+    def _line_up(self, turn: Turn) -> None:
+        cell = turn.cell
+        if cell.turn is None:
+            cell.turn = turn
+            self._begin(turn)
+        else:
+            cell.queue = cell.queue or deque()
+            cell.queue.append(turn)
+
     def _begin(self, turn: Turn) -> None:
         machine = turn.cell.machine
-        if turn.command is None or turn.key is not None or machine.request is not None:
+        if self._closed:
+            self._end(turn, Closed("this engine was left; open the log again"))
+        elif turn.command is None or turn.key is not None or machine.request is not None:
             self._employ(turn, self._work(turn))
         else:
             self._decide(turn)
@@ -167,7 +211,7 @@ class Turns:
 
     def _nothing(self, turn: Turn) -> None:
         turn.how = "nothing" if turn.how == "done" else turn.how
-        if turn.key is None:
+        if turn.key is None or not turn.cell.machine.exists:
             self._end(turn)
         else:
             assert turn.command is not None
@@ -175,7 +219,12 @@ class Turns:
             self._append(turn, (unchanged,), self._told, keyed=True)
 
     def _tell(self, turn: Turn, decision: Fact) -> None:
-        """Append the fact that a command comes to."""
+        """Append the fact that a command comes to; nothing but creation begins a stream."""
+        machine = turn.cell.machine
+        if not machine.exists and not isinstance(turn.command, commands.Create):
+            assert turn.command is not None
+            title = machine.rules.definition.title(machine.phase)
+            raise NotFound(machine=machine.name, phase=title, command=turn.command.verb)
         if isinstance(turn.command, commands.Attest):
             self._append(turn, self._attested(turn), self._told, keyed=True)
         elif isinstance(turn.command, commands.Correct):
@@ -228,11 +277,18 @@ class Turns:
     # --- workers
 
     def _employ(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
-        """Give a turn to a worker; it may have had one before, which then is at its end."""
-        worker = self._loop.create_task(self._worked(turn, work))
-        turn.worker = worker
+        """Give a turn to a worker; one that it had before is at its end."""
+        turn.worker = worker = self._start(self._worked(turn, work))
+        worker.add_done_callback(partial(self._left, turn, work))
+        queue = turn.cell.queue
+        if queue and queue[0].breaks and _yields(turn):
+            worker.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        worker = self._loop.create_task(work)
         self.workers.add(worker)
         worker.add_done_callback(self.workers.discard)
+        return worker
 
     async def _worked(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -242,27 +298,33 @@ class Turns:
                 await self._work(turn)
         except EventvmError as problem:
             self._end(turn, problem)
-        except asyncio.CancelledError:
-            self._interrupted(turn)
-            raise
-        except BaseException as bug:
+        except Exception as bug:
             self._end(turn, bug)
             raise
+
+    def _left(self, turn: Turn, work: Coroutine[Any, Any, None], worker: asyncio.Task[None]) -> None:
+        """A worker has ended; one that was cancelled may never have begun."""
+        work.close()
+        if worker.cancelled():
+            self._interrupted(turn)
 
     def _interrupted(self, turn: Turn) -> None:
         """The worker was cancelled; once nothing of it is on its way to the log, the turn is over.
 
         A request that it made stays open, and whoever comes next looks what became of it.
         """
-        if turn.pending is None:
-            machine = turn.cell.machine
+        machine = turn.cell.machine
+        if turn.pending is not None:
+            return
+        if machine.request is not None:
+            self._end(turn, OutcomeUnknown(receipt_of(machine, "requested"), "it was interrupted"))
+        elif turn.asked:
+            self._finish(turn)
+        else:
             phase = machine.rules.definition.title(machine.phase)
             verb = turn.command.verb if turn.command else "reconcile"
-            problem: EventvmError = OutcomeUnknown(receipt_of(machine, "requested"), "it was interrupted")
-            if machine.request is None:
-                hint = "it was interrupted before it touched anything"
-                problem = Inconclusive(machine=machine.name, phase=phase, command=verb, hint=hint)
-            self._end(turn, problem)
+            hint = "it was interrupted before it touched anything"
+            self._end(turn, Inconclusive(machine=machine.name, phase=phase, command=verb, hint=hint))
 
     async def _work(self, turn: Turn) -> None:
         """Begin a turn that has to look at the log or the world first."""
@@ -301,11 +363,16 @@ class Turns:
         turn.asked = turn.cell.machine.position
         if not turn.wait:
             turn.answer(receipt_of(turn.cell.machine, "requested"))
-        fault = await self._steps(turn)
-        self._end(turn, EffectFailed(receipt_of(turn.cell.machine, "done"), fault.message) if fault else None)
+        await self._steps(turn)
+        self._finish(turn)
 
-    async def _steps(self, turn: Turn) -> Fault | None:
-        """Carry out what is left of the open request; give the fault that ended it early."""
+    def _finish(self, turn: Turn) -> None:
+        """The request is closed: say so, or name the fault that ended it early."""
+        receipt = receipt_of(turn.cell.machine, "done")
+        self._end(turn, EffectFailed(receipt, turn.fault.message) if turn.fault is not None else None)
+
+    async def _steps(self, turn: Turn) -> None:
+        """Carry out what is left of the open request, up to the first fault that ends it."""
         for step in steps(turn.cell.machine):
             machine = turn.cell.machine
             assert machine.request is not None
@@ -313,11 +380,11 @@ class Turns:
             if outcome.fault is not None and outcome.fault.kind in UNCLEAR:
                 outcome = await self._seen(turn, step, outcome)
             event = conclude(machine, step, outcome)
+            turn.fault = outcome.fault if step.failed is not None else None
             if event is not None:
                 await self._appended(turn, event, cause=turn.asked)
-            if outcome.fault is not None and step.failed is not None:
-                return outcome.fault
-        return None
+            if turn.fault is not None:
+                return
 
     async def _seen(self, turn: Turn, step: Step, outcome: Outcome) -> Outcome:
         """A call has no clear outcome: look, and say whether the step happened; raise while nobody can tell."""
@@ -334,14 +401,16 @@ class Turns:
 
     async def _resume(self, turn: Turn) -> None:
         """A request is open that nobody works on: conclude it by what can be seen, or abandon it."""
-        if turn.intrusive and not isinstance(turn.command, commands.Attest):
+        if isinstance(turn.command, commands.Attest):
+            return
+        if turn.intrusive:
             await self._abandon(turn)
-        elif not isinstance(turn.command, commands.Attest):
-            seen = turn.observation or await self._probe(turn)
-            await self._recover(turn, seen)
-            if (request := turn.cell.machine.request) is not None:
-                problem = f"{request.command.verb}, requested at {request.position}: {seen.detail or 'no answer'}"
-                raise OutcomeUnknown(receipt_of(turn.cell.machine, "requested"), problem)
+            return
+        seen = await self._probe(turn)
+        await self._recover(turn, seen)
+        if (request := turn.cell.machine.request) is not None:
+            problem = f"{request.command.verb}, requested at {request.position}: {seen.detail or 'no answer'}"
+            raise OutcomeUnknown(receipt_of(turn.cell.machine, "requested"), problem)
 
     async def _recover(self, turn: Turn, seen: Observation) -> None:
         while (machine := turn.cell.machine).request is not None:
@@ -352,10 +421,16 @@ class Turns:
             await self._appended(turn, event, cause=machine.request.position)
 
     async def _abandon(self, turn: Turn) -> None:
-        request = turn.cell.machine.request
-        assert request is not None and turn.command is not None
-        reason = turn.command.reason or f"{turn.command.row} was asked for"
-        await self._appended(turn, events.Abandoned(at=self._clock.now(), reason=reason, request=request.position))
+        """Give the open request up, if the command will be taken once it is; else refuse and change nothing."""
+        machine, command = turn.cell.machine, turn.command
+        assert machine.request is not None
+        assert command is not None
+        reason = command.reason or f"{command.row} was asked for"
+        abandoned = events.Abandoned(at=self._clock.now(), reason=reason, request=machine.request.position)
+        after = evolve(machine, abandoned, machine.position + 1)
+        if isinstance(decide(after, command), Look):
+            decide(after, command, await self._probe(turn))
+        await self._appended(turn, abandoned)
 
     # --- reconciliation, attestation, correction
 
@@ -390,13 +465,13 @@ class Turns:
         ]
         machine = evolve(machine, made[0], 0)
         while machine.request is not None:
-            event = recover(machine, seen, Outcome(at, reason=command.reason)) or events.Abandoned(
+            told = recover(machine, seen, Outcome(at, reason=command.reason)) or events.Abandoned(
                 at=at, reason=command.reason, request=machine.request.position
             )
-            made.append(event)
-            machine = evolve(machine, event, 0)
-        if (event := plan(machine, seen, at)) is not None:
-            made.append(event)
+            made.append(told)
+            machine = evolve(machine, told, 0)
+        if (found := plan(machine, seen, at)) is not None:
+            made.append(found)
         return tuple(made)
 
     async def _correct(self, turn: Turn) -> None:
@@ -421,9 +496,9 @@ class Turns:
     async def _repeat(self, turn: Turn, record: Record) -> None:
         """This key was used before: give the receipt that it led to, or the error."""
         assert turn.key is not None
-        if record.digest != turn.digest:
-            raise KeyConflict(turn.key, record.position)
         cell = await self._cells.cell(record.stream)
+        if record.digest not in (turn.digest, await self._digest_then(turn, record)):
+            raise KeyConflict(turn.key, record.position)
         if cell is not turn.cell:
             self._move(turn, cell)
             return
@@ -433,9 +508,15 @@ class Turns:
         if cell.machine.request is not None and cell.machine.request.position == record.position:
             raise OutcomeUnknown(receipt_of(cell.machine, "repeated"), "its request is still open")
         machine, closing = await self._outcome(record)
-        receipt = replace(receipt_of(machine, "repeated"), position=closing.position)
-        failure = isinstance(closing.event, Failure)
-        self._end(turn, EffectFailed(receipt, closing.event.fault.message) if failure else None, receipt)  # type: ignore[union-attr]
+        receipt = receipt_of(machine, "repeated")
+        self._end(turn, _failure(receipt, machine, record, closing), receipt)
+
+    async def _digest_then(self, turn: Turn, record: Record) -> bytes:
+        """Digest the command under the name that the machine had when the key was used."""
+        if record.version == 1 or record.stream != turn.cell.machine.id:
+            return turn.digest
+        before = await self._cells.read(record.stream, until=record.position - 1)
+        return _digest(before.name, turn.command)
 
     def _move(self, turn: Turn, cell: Cell) -> None:
         """The key belongs to another machine's stream: wait there for that machine's turn."""
@@ -446,20 +527,21 @@ class Turns:
         self.submit(moved)
 
     async def _outcome(self, asked: Record) -> tuple[Machine, Record]:
-        """Fold a stream up to the record that closed what a key asked for."""
+        """Fold a stream up to the record that closed what a key asked for, with all that was told with it."""
         machine: Machine | None = None
-        after, last = 0, asked
-        while True:
+        after, last, closed, end = 0, asked, False, False
+        while not end:
             page = await self._log.read(stream=asked.stream, after=after)
             for record in page.records:
+                if closed and not _belongs(record, last, asked):
+                    end = True
+                    break
                 machine = evolve(machine or first(record, self._cells.definitions), record.event, record.position)
+                closed = record.position >= asked.position and _closed(machine, asked)
                 last = record
-                if record.position >= asked.position and _closed(machine, asked):
-                    return machine, record
-            after = page.position
-            if page.end:
-                assert machine is not None
-                return machine, last
+            after, end = page.position, end or page.end
+        assert machine is not None
+        return machine, last
 
     # --- appending and learning
 
@@ -498,9 +580,7 @@ class Turns:
     def _names(self, machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Say which names events claim and release; the common ones touch none and cost nothing."""
         frees = machine.rules.definition.frees
-        if machine.phase not in frees and not any(
-            isinstance(event, NAMING) or self._frees(machine, event) for event in told
-        ):
+        if len(told) == 1 and machine.phase not in frees and not self._renames(machine, told[0]):
             return (), ()
         after = machine
         for event in told:
@@ -512,22 +592,20 @@ class Turns:
         )
 
     @staticmethod
-    def _frees(machine: Machine, event: Event) -> bool:
+    def _renames(machine: Machine, event: Event) -> bool:
         to = getattr(event, "to", None) or machine.rules.arrow(machine.phase, TAGS[type(event)]).to
-        return to in machine.rules.definition.frees
+        return isinstance(event, NAMING) or to in machine.rules.definition.frees
 
     def _translated(self, turn: Turn, problem: Exception) -> Exception:
         """Say in the words of machines what the log has refused."""
-        machine, command = turn.cell.machine, turn.command
-        if isinstance(problem, NameTaken) and command is not None:
-            return AlreadyExists(machine=problem.name, phase="held by another", command=command.verb)
+        if isinstance(problem, NameTaken) and turn.command is not None:
+            return AlreadyExists(machine=problem.name, phase="held by another", command=turn.command.verb)
         return problem
 
     def _learn(self, cell: Cell, record: Record) -> None:
         """A record is durable: the cell moves, and whoever waits for that is told."""
         before = cell.machine
         cell.machine = after = evolve(before, record.event, record.position)
-        cell.last = record
         if before.version == 0 or after.terminal != before.terminal:
             self._cells.place(cell)
         if isinstance(record.event, NAMING):
@@ -545,7 +623,7 @@ class Turns:
     def keyed(self, turn: Turn, key: str, name: str) -> Turn:
         """Give a turn its key, and the digest of what it is used for."""
         turn.key = key
-        turn.digest = sha256(_encode([name, turn.command])).digest()
+        turn.digest = _digest(name, turn.command)
         return turn
 
 
@@ -553,5 +631,53 @@ UNCLEAR = ("TimeoutError", "Unclear")
 """Faults that leave open whether the step happened."""
 
 
+def _digest(name: str, command: Command | None) -> bytes:
+    return sha256(_encode([name, command])).digest()
+
+
+def _taken(turn: Turn) -> bool:
+    """Say whether a command would be taken, as far as the record alone can tell."""
+    assert turn.command is not None
+    try:
+        decide(turn.cell.machine, turn.command)
+    except Refused:
+        return False
+    return True
+
+
+def _yields(turn: Turn) -> bool:
+    """Say whether a turn may hang on the world; what only tells of it is never broken off."""
+    return not isinstance(turn.command, commands.Force | commands.Attest)
+
+
 def _closed(machine: Machine, asked: Record) -> bool:
     return machine.request is None or machine.request.position != asked.position
+
+
+def _belongs(record: Record, last: Record, asked: Record) -> bool:
+    """Say whether a record was told in one append with an attestation."""
+    event = record.event
+    return (
+        isinstance(asked.event, events.Attested)
+        and not isinstance(event, events.Attested | Unknown)
+        and (record.position, record.recorded_at) == (last.position + 1, asked.recorded_at)
+        and (isinstance(event, events.Abandoned) or _by_attestation(event))
+    )
+
+
+def _by_attestation(event: Event) -> bool:
+    return event.evidence is not None and event.evidence.source == ATTESTED
+
+
+def _failure(receipt: Receipt, machine: Machine, asked: Record, closing: Record) -> EventvmError | None:
+    """Say again what a key's first caller was told of an outcome that was no success."""
+    event = closing.event
+    if isinstance(event, events.Abandoned):
+        return OutcomeUnknown(receipt, f"it was abandoned: {event.reason}")
+    if isinstance(event, Failure):
+        return EffectFailed(receipt, event.fault.message)
+    if isinstance(asked.event, events.Requested):
+        effect = machine.rules.definition.effects[asked.event.effect]
+        if tag(closing) in {step.failed for step in effect}:
+            return EffectFailed(receipt, closing.event.reason)  # type: ignore[union-attr]
+    return None

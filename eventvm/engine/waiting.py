@@ -2,12 +2,11 @@
 
 import asyncio
 
-from eventvm import errors
+from eventvm.decisions import reachable
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.receipt import Receipt, receipt_of
-from eventvm.errors import BadInput, Unreachable
+from eventvm.errors import BadInput, EventvmError, Unreachable
 from eventvm.log import EventLog
-from eventvm.decisions import reachable
 from eventvm.machine import Machine, evolve
 from eventvm.record import Record
 from eventvm.views import first
@@ -20,9 +19,12 @@ class Wait:
 
     __slots__ = ("future", "goals", "hopeful")
 
-    def __init__(self, goals: tuple[str, ...], future: asyncio.Future[Receipt], *, hopeful: bool) -> None:
+    def __init__(
+        self, goals: tuple[str, ...], future: asyncio.Future[Receipt | Machine], *, hopeful: bool
+    ) -> None:
         self.goals = goals
         self.future = future
+        """The receipt of a goal, or the machine as it was when there was no hope any more."""
         self.hopeful = hopeful
         """Whether it goes on when nothing is under way, because somebody may still send a command."""
 
@@ -67,59 +69,80 @@ def notice(cell: Cell) -> None:
         if meets(machine, wait.goals):
             wait.future.set_result(receipt_of(machine, "reached"))
         elif hopeless(machine, wait, busy=busy):
-            wait.future.set_exception(unreachable(machine, wait.goals, cell.last))
+            wait.future.set_result(machine)
         else:
             left.append(wait)
     cell.waits = left or None
 
 
-def unreachable(machine: Machine, goals: tuple[str, ...], record: Record | None) -> Unreachable:
-    """Make the error that ends a wait without hope."""
-    title = machine.rules.definition.title
-    return errors.Unreachable(
-        machine=machine.name or machine.id, phase=title(machine.phase), goals=goals, record=record
-    )
+def give_up(cells: Cells, problem: EventvmError) -> None:
+    """Tell all who wait that nothing will be noticed any more."""
+    for cell in cells:
+        for wait in cell.waits or ():
+            if not wait.future.done():
+                wait.future.set_exception(problem)
+    for named in cells.named.values():
+        named.set_result(None)
 
 
-async def wait_for(
-    log: EventLog, cells: Cells, cell: Cell, goals: tuple[str, ...], after: int | None
-) -> Receipt:
+async def wait_for(  # the options of a wait
+    log: EventLog, cells: Cells, cell: Cell, goals: tuple[str, ...], *, after: int | None, hopeful: bool
+) -> Receipt:  # fmt: skip
     """Wait until the machine is at a goal, or was at one since `after`; raise Unreachable without hope."""
     check_goals(cell.machine, goals)
-    if after is not None and cell.machine.position > after:
-        passed = await _passed(log, cells, cell.machine.id, goals, after)
-        if passed is not None:
+    while after is not None and cell.machine.position > after:
+        until = cell.machine.position
+        if (passed := await _passed(log, cells, cell.machine.id, goals, after)) is not None:
             return passed
-    wait = Wait(goals, asyncio.get_running_loop().create_future(), hopeful=after is None)
-    if cell.last is None and cell.machine.exists:
-        cell.last = await _record_at(log, cell.machine.position)
+        after = until
+    wait = Wait(goals, asyncio.get_running_loop().create_future(), hopeful=hopeful)
     cell.waits = [*(cell.waits or ()), wait]
     notice(cell)
     try:
-        return await wait.future
+        outcome = await wait.future
     finally:
         if cell.waits and wait in cell.waits:
             cell.waits.remove(wait)
+    if isinstance(outcome, Receipt):
+        return outcome
+    record = await _last_hope(log, cells, outcome, wait)
+    title = outcome.rules.definition.title(outcome.phase)
+    raise Unreachable(machine=outcome.name or outcome.id, phase=title, goals=goals, record=record)
 
 
 async def _passed(
     log: EventLog, cells: Cells, stream: str, goals: tuple[str, ...], after: int
 ) -> Receipt | None:
     """Look for a goal among the phases that the machine has been in since a position."""
-    machine: Machine | None = None
-    read = 0
-    while True:
-        page = await log.read(stream=stream, after=read)
+    before: Machine | None = None
+    for record, machine in await lived(log, cells, stream):
+        if record.position > after and before is not None and meets(before, goals):
+            return receipt_of(before, "reached")
+        before = machine
+    return receipt_of(before, "reached") if before is not None and meets(before, goals) else None
+
+
+async def _last_hope(log: EventLog, cells: Cells, end: Machine, wait: Wait) -> Record | None:
+    """Find the record since which a machine has been without hope."""
+    ended: Record | None = None
+    for record, machine in await lived(log, cells, end.id):
+        if record.position > end.position:
+            break
+        if not hopeless(machine, wait, busy=False):
+            ended = None
+        elif ended is None:
+            ended = record
+    return ended
+
+
+async def lived(log: EventLog, cells: Cells, stream: str) -> list[tuple[Record, Machine]]:
+    """Fold a stream, and give the machine after each record."""
+    lives: list[tuple[Record, Machine]] = []
+    after, end = 0, False
+    while not end:
+        page = await log.read(stream=stream, after=after)
         for record in page.records:
-            before = machine
-            if record.position > after and before is not None and meets(before, goals):
-                return receipt_of(before, "reached")
-            machine = evolve(before or first(record, cells.definitions), record.event, record.position)
-        read = page.position
-        if page.end:
-            return receipt_of(machine, "reached") if machine is not None and meets(machine, goals) else None
-
-
-async def _record_at(log: EventLog, position: int) -> Record | None:
-    page = await log.read(after=position - 1, limit=1)
-    return page.records[0] if page.records else None
+            before = lives[-1][1] if lives else first(record, cells.definitions)
+            lives.append((record, evolve(before, record.event, record.position)))
+        after, end = page.position, page.end
+    return lives

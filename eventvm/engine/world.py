@@ -7,9 +7,9 @@ from typing import Any
 from eventvm import commands, provider
 from eventvm.clock import Clock
 from eventvm.commands import Command
+from eventvm.decisions import Outcome
 from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
-from eventvm.decisions import Outcome
 from eventvm.machine import Machine
 from eventvm.observation import Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, lacks, undone
@@ -65,7 +65,8 @@ class World:
 
     async def call(self, machine: Machine, step: Step, command: Any) -> Outcome:
         """Make one call of an effect under its deadline; whatever it raises is a fault, not an error."""
-        incarnation = machine.incarnation + (step.call in BEGINS)
+        begins = step.call in BEGINS or (step.call == "create" and machine.spec.restore_from is not None)
+        incarnation = machine.incarnation + begins
         target = Target(machine.id, machine.name, incarnation, self._spec(machine, step, command))
         try:
             async with asyncio.timeout(self._deadline_seconds):
@@ -73,7 +74,7 @@ class World:
         except TimeoutError:
             message = f"{step.call} did not end within {self._deadline_seconds:g} s"
             return Outcome(self._clock.now(), fault=Fault("TimeoutError", message))
-        except Exception as problem:  # noqa: BLE001  # a failure of the world is an event, whatever its class
+        except Exception as problem:  # a failure of the world is an event, whatever its class
             return Outcome(self._clock.now(), fault=fault_of(problem))
         return Outcome(self._clock.now(), end=end, size=size)
 
@@ -90,7 +91,7 @@ class World:
                 return await self._hand(machine).probe(target)
         except TimeoutError:
             return unknown(machine.spec.provider, f"the probe did not end within {self._probe_seconds:g} s")
-        except Exception as problem:  # noqa: BLE001  # unknown is an observation, not an error
+        except Exception as problem:  # unknown is an observation, not an error
             return Observation(
                 "unknown", Evidence(machine.spec.provider or "nobody"), detail=fault_of(problem).message
             )

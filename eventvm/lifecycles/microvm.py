@@ -23,8 +23,7 @@ KEEP = (keeps(COMPUTE), keeps(STORAGE))
 OVER = (closes(COMPUTE, "stop"), closes(STORAGE, "vm-rm"))
 
 CREATE = Step("create", "machine.created", "machine.create_failed", "exists")
-RESTORE = Step("restore", "machine.restored", "machine.restore_failed", "relaunched")
-RESUME = Step("resume", "machine.started", "machine.start_failed", "unpaused")
+RESUME = Step("resume", "machine.resumed", "machine.resume_failed", "unpaused")
 
 CREATES = ("create", "create_restored", "create_resumed")
 LIVING: dict[str, Answer] = {
@@ -47,8 +46,8 @@ microvm = Lifecycle(
     counts={COMPUTE: ("running", "stopped"), STORAGE: ("created", "running", "stopped")},
     effects={
         "create": (CREATE,),
-        "create_restored": (CREATE, RESTORE),
-        "create_resumed": (CREATE, RESTORE, RESUME),
+        "create_restored": (Step("create", "machine.restored", "machine.create_failed", "exists"),),
+        "create_resumed": (Step("create", "machine.cloned", "machine.create_failed", "exists"),),
         "launch": (Step("start", "machine.started", "machine.start_failed", "alive"),),
         "pause": (Step("pause", "machine.stopped", "machine.stop_failed", "paused"),),
         "resume": (RESUME,),
@@ -93,13 +92,13 @@ microvm = Lifecycle(
         },
         "absent": {
             "machine.created": Arrow("created", (opens(STORAGE),)),
+            "machine.restored": Arrow("stopped", (opens(COMPUTE, "restore"), opens(STORAGE, "restore"))),
+            "machine.cloned": Arrow("running", (opens(COMPUTE, "clone"), opens(STORAGE, "clone"))),
             "machine.create_failed": Arrow(),
         },
         "created": {
             "machine.started": Arrow("running", COUNTED),
             "machine.start_failed": Arrow(),
-            "machine.restored": Arrow("stopped", (ensures(COMPUTE, "restore"), keeps(STORAGE))),
-            "machine.restore_failed": Arrow(),
             "machine.reconciled": Arrow("running", COUNTED),
             "machine.destroyed": Arrow("destroyed", OVER),
         },
@@ -109,8 +108,8 @@ microvm = Lifecycle(
             "machine.destroyed": Arrow("destroyed", OVER),
         },
         "stopped": {
-            "machine.started": Arrow("running", KEEP),
-            "machine.start_failed": Arrow(),
+            "machine.resumed": Arrow("running", KEEP),
+            "machine.resume_failed": Arrow(),
             "machine.destroyed": Arrow("destroyed", OVER),
         },
         "destroyed": {

@@ -32,6 +32,9 @@ REMOVE = Look(
     gone=Effect("remove"),
     unknown=Ask("attested_gone", yes=Fact("machine.destroyed"), no=Refuse("inconclusive")),
 )
+REMOVE_LOST = Look(
+    alive=REMOVE.alive, gone=Ask("compute_open", yes=DIED, no=Effect("remove")), unknown=REMOVE.unknown
+)
 
 vm = Lifecycle(
     name="vm",
@@ -136,8 +139,8 @@ vm = Lifecycle(
             "stop": KILL,
             "delete_snapshot": FORGET,
             "restore": RESTORE,
-            "destroy": REMOVE,
-            "destroy_forced": REMOVE,
+            "destroy": REMOVE_LOST,
+            "destroy_forced": REMOVE_LOST,
         },
         "destroyed": {
             **dict.fromkeys(

@@ -8,32 +8,49 @@ from pathlib import Path
 import anyio
 
 from eventvm.errors import BadInput
-from eventvm.logs.group_commit import GroupCommit
+from eventvm.log import EventLog
 from eventvm.logs.memory import MemoryLog
 from eventvm.logs.sqlite import SqliteLog
+from eventvm.logs.sqlite_reader import SqliteReader
+
+MEMORY = "memory:"
 
 
 @asynccontextmanager
-async def open_log(url: str | Path, *, clock: Callable[[], int] = time.time_ns) -> AsyncIterator[GroupCommit]:
-    """Open the log at a path, `sqlite:PATH` or `memory:`, and close it at the end of the block."""
-    log = await _opened(str(url), clock)
+async def open_log(
+    url: str | Path, *, clock: Callable[[], int] = time.time_ns, read_only: bool = False
+) -> AsyncIterator[EventLog]:
+    """Open the log at a path, `sqlite:PATH` or `memory:`, and close it at the end of the block.
+
+    Read-only it takes no lock, follows whoever writes, and refuses every append.
+    """
+    log = await (_opened_to_read(str(url)) if read_only else _opened(str(url), clock))
     try:
-        log.begin()
         yield log
     finally:
         with anyio.CancelScope(shield=True):
             await log.close()
 
 
-async def _opened(url: str, clock: Callable[[], int]) -> GroupCommit:
+async def _opened(url: str, clock: Callable[[], int]) -> EventLog:
+    log = MemoryLog(clock=clock) if url == MEMORY else await SqliteLog.open(_file(url), clock=clock)
+    log.begin()
+    return log
+
+
+async def _opened_to_read(url: str) -> EventLog:
+    if url == MEMORY:
+        raise BadInput("a log in memory cannot be opened read-only: nobody else could write it")
+    return await SqliteReader.open(_file(url))
+
+
+def _file(url: str) -> Path:
     scheme, colon, rest = url.partition(":")
-    if url == "memory:":
-        return MemoryLog(clock=clock)
     if colon and scheme == "sqlite":
-        return await SqliteLog.open(_path(rest, url), clock=clock)
+        return _path(rest, url)
     if colon and "/" not in scheme and "." not in scheme:
         raise BadInput(f"no log knows {scheme!r} (in {url!r}); use a path, sqlite:PATH or memory:")
-    return await SqliteLog.open(_path(url, url), clock=clock)
+    return _path(url, url)
 
 
 def _path(text: str, url: str) -> Path:

@@ -6,21 +6,32 @@ Rules:
   cancelling a caller reaches no further than its own await.
 * A batch is checked in memory against the heads of its streams; a member that is refused is left out and
   takes no other with it. The rest is one transaction.
-* Nothing moves in memory before the commit has returned, so nothing is ever rolled back in memory.
-* A commit that raised is looked up by the store before it answers: LogUnavailable means that nothing of it
-  is in the log, CommitUnknown that nobody can tell, and then this log takes no more.
+* Nothing moves in memory before the commit has returned, so nothing is ever rolled back in memory; and
+  nobody hears of the batch before, not even by being refused for what is in it.
+* A commit that raised is looked up by the store before it answers: LogUnavailable means that nothing of
+  it is in the log, CommitUnknown that nobody can tell, and then this log takes no more.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from msgspec import Struct
 
-from eventvm.errors import Closed, CommitUnknown, EventvmError, KeyTaken, LogError, NameTaken, StaleVersion
+from eventvm.errors import (
+    BadInput,
+    Closed,
+    CommitUnknown,
+    EventvmError,
+    KeyTaken,
+    LogError,
+    NameTaken,
+    StaleVersion,
+)
 from eventvm.events import SCHEMA, encode
-from eventvm.log import PAGE, Append, Ticket
+from eventvm.log import PAGE, Append, Ticket, paged
 from eventvm.merkle import ZERO, Tree
 from eventvm.record import Page, Record, leaf
 
@@ -50,14 +61,14 @@ class Known(Struct, frozen=True, gc=False):
 
 
 class Batch:
-    """One transaction: the records of all its members and what else they change."""
+    """One transaction: the records of all its members, what else they change, and what each will hear."""
 
-    __slots__ = ("heads", "keys", "members", "names", "records", "recorded_at", "tree")
+    __slots__ = ("heads", "keys", "names", "recorded_at", "records", "tree", "verdicts")
 
     def __init__(self, tree: Tree, recorded_at: int) -> None:
         self.tree = tree
         self.recorded_at = recorded_at
-        self.members: list[tuple[Ticket, tuple[Record, ...]]] = []
+        self.verdicts: list[tuple[Ticket, tuple[Record, ...], EventvmError | None]] = []
         self.records: list[Record] = []
         self.heads: dict[str, Head] = {}
         self.names: dict[str, tuple[str, bool]] = {}
@@ -69,17 +80,21 @@ class Batch:
         append = ticket.append
         head = self.heads.get(append.stream) or known.heads[append.stream]
         if refused := self._refused(append, head, known):
-            ticket.settle(error=refused)
+            self.verdicts.append((ticket, (), refused))
             return
-        records = self._records(append, head)
+        try:
+            records = self._records(append, head)
+        except Exception as problem:  # noqa: BLE001  # a value that has no bytes fails in any way it likes
+            unwritable = BadInput(f"an event for {append.stream} cannot be written: {problem!r}")
+            self.verdicts.append((ticket, (), unwritable))
+            return
         last = records[-1]
         self.heads[append.stream] = Head(last.version, last.position, last.leaf)
-        self.names.update((name, (append.stream, True)) for name in append.claims)
-        self.names.update((name, (append.stream, False)) for name in append.releases)
+        self._move_names(append, known)
         if append.key is not None:
             self.keys[append.key] = records[0].position
         self.records.extend(records)
-        self.members.append((ticket, records))
+        self.verdicts.append((ticket, records, None))
 
     def _refused(self, append: Append, head: Head, known: Known) -> LogError | None:
         if append.expected_version != head.version:
@@ -87,10 +102,22 @@ class Batch:
         if append.key is not None and (append.key in known.keys or append.key in self.keys):
             return KeyTaken(append.key)
         for name in append.claims:
-            stream, held = self.names.get(name) or (known.holders.get(name, ""), name in known.holders)
-            if held and stream != append.stream:
-                return NameTaken(name, stream)
+            if (holder := self._holder(name, known)) not in (None, append.stream):
+                return NameTaken(name, holder)
         return None
+
+    def _holder(self, name: str, known: Known) -> str | None:
+        if name in self.names:
+            stream, held = self.names[name]
+            return stream if held else None
+        return known.holders.get(name)
+
+    def _move_names(self, append: Append, known: Known) -> None:
+        """Claim, then release; a name that another stream holds is not this one's to release."""
+        self.names.update((name, (append.stream, True)) for name in append.claims)
+        for name in append.releases:
+            if self._holder(name, known) == append.stream:
+                self.names[name] = (append.stream, False)
 
     def _records(self, append: Append, head: Head) -> tuple[Record, ...]:
         stream, actor, cause, recorded_at = append.stream, append.actor, append.cause, self.recorded_at
@@ -107,8 +134,11 @@ class Batch:
                 key=key, digest=digest, cause=cause, schema=SCHEMA, previous=above,
             )  # fmt: skip
             made.append(
-                Record(position, stream, version, recorded_at, actor, event, body, hashed, previous, key, digest, cause)
-            )
+                Record(
+                    position, stream, version, recorded_at, actor, event, body, hashed, previous, key, digest,
+                    cause,
+                )
+            )  # fmt: skip
             previous, above, key, digest = position, hashed, None, b""
         self.tree.append([record.leaf for record in made])
         return tuple(made)
@@ -143,6 +173,10 @@ class GroupCommit(ABC):
     async def load(self, stream: str | None, after: int, limit: int) -> tuple[Record, ...]:
         """Read records that are no longer in memory."""
 
+    @abstractmethod
+    async def close(self) -> None:
+        """Close, as the port has it."""
+
     # --- the port
 
     @property
@@ -152,8 +186,8 @@ class GroupCommit(ABC):
     def append(self, append: Append, /) -> Ticket:
         assert append.events, "an append has at least one event"
         ticket = Ticket(append)
-        if self._halted is not None:
-            ticket.settle(error=self._halted)
+        if refused := self._halted or _unwritable(append):
+            ticket.settle(error=refused)
         else:
             self._queue.append(ticket)
             self._gathered.set()
@@ -164,9 +198,7 @@ class GroupCommit(ABC):
         records = self._recent(after, limit) if stream is None else None
         if records is None:
             records = await self.load(stream, after, limit)
-        end = len(records) < limit
-        position = records[-1].position if records and (stream is None or not end) else max(after, until)
-        return Page(records, position, end)
+        return paged(records, whole=stream is None, after=after, limit=limit, until=until)
 
     def _recent(self, after: int, limit: int) -> tuple[Record, ...] | None:
         """Serve a live reader from memory; None when it has fallen further behind."""
@@ -178,8 +210,10 @@ class GroupCommit(ABC):
         return tuple(self._tail[at] for at in range(begin, min(begin + limit, len(self._tail))))
 
     async def wait(self, after: int) -> None:
-        if self._tree.size > after or self._halted is not None:
+        if self._tree.size > after:
             return
+        if self._halted is not None:
+            raise self._halted
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:
@@ -198,7 +232,9 @@ class GroupCommit(ABC):
         self._halted = self._halted or Closed("the log is closed; open it again")
         self._gathered.set()
         if self._writer is not None:
-            await self._writer
+            await asyncio.wait({self._writer})  # awaiting the task itself would pass a cancellation on to it
+            if not self._writer.cancelled() and (bug := self._writer.exception()) is not None:
+                raise bug
         self._wake()
 
     async def _write(self) -> None:
@@ -211,7 +247,7 @@ class GroupCommit(ABC):
                 if self._halted is not None:
                     return
         finally:
-            self._halt(self._halted or CommitUnknown("the log's writer has ended"))
+            self._halt(self._halted or Closed("the log's writer has ended; open the log again"))
 
     def _halt(self, error: EventvmError) -> None:
         self._halted = error
@@ -225,13 +261,15 @@ class GroupCommit(ABC):
             batch = await self._checked(tickets)
             if batch.records:
                 await self.commit(batch)
+            self._move(batch)
         except CommitUnknown as problem:
-            self._halted = problem
             self._fail(tickets, problem)
+            self._halt(problem)
         except LogError as problem:
             self._fail(tickets, problem)
-        else:
-            self._move(batch)
+        except BaseException as problem:
+            self._fail(tickets, CommitUnknown(f"the log's writer was stopped in a commit: {problem!r}"))
+            raise
 
     def _take(self) -> list[Ticket]:
         taken, records = [], 0
@@ -244,7 +282,7 @@ class GroupCommit(ABC):
     async def _checked(self, tickets: Iterable[Ticket]) -> Batch:
         appends = [ticket.append for ticket in tickets]
         streams = {one.stream for one in appends if one.stream not in self._heads}
-        names = {name for one in appends for name in one.claims}
+        names = {name for one in appends for name in (*one.claims, *one.releases)}
         keys = {one.key for one in appends if one.key is not None}
         known = Known({}, {}, set())
         if streams or names or keys:
@@ -264,18 +302,36 @@ class GroupCommit(ABC):
                 ticket.settle(error=problem)
 
     def _move(self, batch: Batch) -> None:
-        """The batch is durable: only now does anything in memory, and anybody waiting, learn of it."""
+        """Let memory, and anybody waiting, learn of a batch: it is durable."""
         self._tree = batch.tree
         self._recorded_at = batch.recorded_at
         self._heads.update(batch.heads)
         self._tail.extend(batch.records)
-        for ticket, records in batch.members:
-            ticket.settle(records)
-        while len(self._heads) > HEADS:
-            del self._heads[next(iter(self._heads))]
+        for ticket, records, refused in batch.verdicts:
+            ticket.settle(records, refused)
+        if len(self._heads) > HEADS:  # half at once: dropping one at a time searches for the first again
+            self._heads = dict(islice(self._heads.items(), HEADS // 2, None))
         self._wake()
 
     def _wake(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _unwritable(append: Append) -> BadInput | None:
+    """Refuse words that a store could not tell apart or not encode, before they reach others' batch."""
+    words = "\n".join((append.stream, append.actor, append.key or "", *append.claims, *append.releases))
+    if "\0" in words or not (words.isascii() or _encodes(words)):
+        return BadInput(
+            f"an append to {append.stream!r} is refused: its words hold a NUL or half a character"
+        )
+    return None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

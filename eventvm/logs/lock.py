@@ -11,6 +11,9 @@ from msgspec import Struct
 
 from eventvm.errors import LogHeld, LogUnavailable
 
+NOTE_BYTES = 1024
+"""A note is padded with blanks to this, so that one write replaces it and no reader meets half of it."""
+
 
 class Note(Struct, omit_defaults=True):
     """What the lock's file says, for whoever finds it taken."""
@@ -43,32 +46,33 @@ class FileLock:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise LogUnavailable(f"{log} cannot be locked: {problem.strerror} ({path.parent})") from problem
-        note = _read(descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as problem:
+            note = _read(descriptor)
             os.close(descriptor)
             holder = f"process {note.pid} on {note.host} since {note.since}"
             raise LogHeld(str(log), holder) from problem
+        origin = _read(descriptor).origin
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        lock = cls(path, descriptor, Note(os.getpid(), socket.gethostname(), since, note.origin))
-        lock.mark(note.origin)
+        lock = cls(path, descriptor, Note(os.getpid(), socket.gethostname(), since, origin))
+        lock.mark(origin)
         return lock
 
     def mark(self, origin: str) -> None:
         """Note which log lives here, so that its loss would be noticed."""
         self._note.origin = origin
-        text = msgspec.json.encode(self._note)
-        os.pwrite(self._descriptor, text, 0)
-        os.ftruncate(self._descriptor, len(text))
+        os.pwrite(self._descriptor, msgspec.json.encode(self._note).ljust(NOTE_BYTES), 0)
 
     def release(self) -> None:
         """Let go; the file stays and goes on telling which log lives here."""
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _read(descriptor: int) -> Note:
     try:
-        return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Note)
+        return msgspec.json.decode(os.pread(descriptor, NOTE_BYTES, 0), type=Note)
     except msgspec.DecodeError:
         return Note()

@@ -1,8 +1,8 @@
-"""A log in memory: the whole contract without a disk, for tests and for lives that nobody will ask about."""
+"""A log in memory: the whole contract without a disk, for tests and for lives nobody will ask about."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 from eventvm.log import PAGE, Holder, Kept
 from eventvm.logs.group_commit import Batch, GroupCommit, Head, Known
@@ -51,15 +51,16 @@ class MemoryLog(GroupCommit):
         store.records.extend(batch.records)
         for record in batch.records:
             store.streams.setdefault(record.stream, []).append(record)
-        store.holders.update({name: Holder(stream, held) for name, (stream, held) in batch.names.items()})
+        store.holders.update((name, Holder(*holding)) for name, holding in batch.names.items())
         store.keys.update(batch.keys)
         store.tree = batch.tree
 
     async def load(self, stream: str | None, after: int, limit: int) -> tuple[Record, ...]:
         if stream is None:
             return tuple(self.store.records[after : after + limit])
-        later = (record for record in self.store.streams.get(stream, ()) if record.position > after)
-        return tuple(islice(later, limit))
+        records = self.store.streams.get(stream, [])
+        begin = bisect_right(records, after, key=lambda record: record.position)
+        return tuple(records[begin : begin + limit])
 
     async def find(self, name: str) -> Holder | None:
         return self.store.holders.get(name)
@@ -75,7 +76,8 @@ class MemoryLog(GroupCommit):
         self.store.kept[view] = Kept(tree.copy(), tuple(parts))
 
     async def kept(self, view: str) -> Kept | None:
-        return self.store.kept.get(view)
+        kept = self.store.kept.get(view)
+        return kept and Kept(kept.tree.copy(), kept.parts)
 
     async def close(self) -> None:
         await self.finish()

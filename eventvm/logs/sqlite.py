@@ -36,7 +36,7 @@ from eventvm.logs.sqlite_reader import (
     is_log,
     pragma,
     read_head,
-    refuse_foreign,
+    refuse_untouched,
     seal,
     translated,
 )
@@ -65,13 +65,16 @@ HOLDERS_OF = """
     SELECT n.name, s.stream FROM json_each(?) wanted JOIN names n ON n.name = wanted.value AND n.held = 1
     JOIN streams s ON s.id = n.stream
 """
+FENCE = f"PRAGMA user_version = {FORMAT}"
+"""A commit that says nothing new, for the sake of its place in the WAL."""
+UNSYNCED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 KEYS_OF = "SELECT k.key FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value"
 
 
 class Writer(sqlite3.Connection):
     """The writing connection: its executemany carries one whole transaction in one call."""
 
-    def executemany(self, name: str, work: Any, /) -> sqlite3.Cursor:  # noqa: ANN401  # each has its own work
+    def executemany(self, name: str, work: Any, /) -> sqlite3.Cursor:
         """Run one of the transactions below, all or nothing."""
         self.execute("BEGIN IMMEDIATE")
         try:
@@ -135,7 +138,7 @@ class SqliteLog(SqliteReading, GroupCommit):
     @classmethod
     async def open(cls, path: Path, *, clock: Callable[[], int] = time.time_ns) -> "SqliteLog":
         """Open the log in this file, or make a new one; whatever is not a log is refused untouched."""
-        await refuse_foreign(path)
+        await refuse_untouched(path)
         log = cls(path, FileLock.take(path), clock)
         try:
             log._refuse_loss()
@@ -227,7 +230,7 @@ class SqliteLog(SqliteReading, GroupCommit):
         before = self._tree.size
         rows = self._rows(batch, before)
         try:
-            await self._writing.executemany("append", rows)  # type: ignore[arg-type]
+            await self._writing.executemany("append", rows)
         except Exception as problem:  # noqa: BLE001  # whatever was raised, the file knows
             await self._settle(batch, before, problem)
         self._ids.update((stream, id_) for id_, stream in rows.streams)
@@ -260,6 +263,7 @@ class SqliteLog(SqliteReading, GroupCommit):
         try:
             await self._reconnect()
             head = await read_head(self)
+            await self._fence(problem)
         except (LogError, Closed) as lost:
             unknown = CommitUnknown(f"{self.path}: {problem}; and it could not be reopened: {lost}")
             self._let_go(unknown)
@@ -267,9 +271,20 @@ class SqliteLog(SqliteReading, GroupCommit):
         if (head.tree.size, head.tree.root) == (batch.tree.size, batch.tree.root):
             return
         if head.tree.size != before:
-            unknown = f"{self.path} was at {before} and is now at {head.tree.size}: {problem}"
-            raise CommitUnknown(unknown) from problem
+            moved = f"{self.path} was at {before} and is now at {head.tree.size}: {problem}"
+            raise CommitUnknown(moved) from problem
         raise LogUnavailable(f"{self.path} could not be written: {problem}") from problem
+
+    async def _fence(self, problem: Exception) -> None:
+        """Keep a batch that was written whole and not synced from coming back.
+
+        Reopening looks at the disk only when no reader in another process holds the WAL's index; else the
+        frames of that batch lie behind its end until a later commit covers them, and a crash would bring
+        them back.
+        """
+        if getattr(problem, "sqlite_errorcode", 0) in UNSYNCED:
+            with translated(self.path):
+                await self._writing.execute(FENCE)
 
     async def _reconnect(self) -> None:
         if self._gone is not None:
@@ -302,7 +317,7 @@ class SqliteLog(SqliteReading, GroupCommit):
         await self._connection()
         with translated(self.path):
             rows = [(view, at, tree.size, digest, part) for at, part in enumerate(whole)]
-            await self._writing.executemany("keep", (view, rows))  # type: ignore[arg-type]
+            await self._writing.executemany("keep", (view, rows))
 
     async def close(self) -> None:
         try:

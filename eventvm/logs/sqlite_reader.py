@@ -140,14 +140,22 @@ class SqliteReader(SqliteReading):
         """Open the log in this file to read it; whatever is not a log is refused untouched."""
         log = cls(path)
         try:
-            if not (await refuse_foreign(path) and await log._connect()):
-                raise NotALog(f"{path} does not exist or is empty: there is nothing to read")
-            await log._refresh()
+            there = await log.holds_log()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await log.close()
             raise
+        if not there:
+            await log.close()
+            raise NotALog(f"{path} does not exist or is empty: there is nothing to read")
         return log
+
+    async def holds_log(self) -> bool:
+        """Refuse what is foreign, newer or damaged; False: there is nothing yet."""
+        if not (await _refuse_foreign(self.path) and await self._connect()):
+            return False
+        await self._refresh()
+        return True
 
     async def _connect(self) -> bool:
         with translated(self.path):
@@ -205,7 +213,9 @@ class SqliteReader(SqliteReading):
 
     def append(self, append: Append, /) -> Ticket:
         ticket = Ticket(append)
-        ticket.settle(error=LogUnavailable(f"{self.path} is open read-only; append through the engine that holds it"))
+        ticket.settle(
+            error=LogUnavailable(f"{self.path} is open read-only; append through the engine that holds it")
+        )
         return ticket
 
     async def kept(self, view: str) -> Kept | None:
@@ -250,7 +260,7 @@ def _uri(path: Path, immutable: bool) -> str:  # noqa: FBT001  # named where it 
     return f"{path.absolute().as_uri()}?mode=ro" + ("&immutable=1" if immutable else "")
 
 
-async def refuse_foreign(path: Path) -> bool:
+async def _refuse_foreign(path: Path) -> bool:
     """Refuse what is no log of ours without touching it; False: there is nothing at all."""
     if not _holds_anything(path):
         return False
@@ -270,6 +280,15 @@ def _holds_anything(path: Path) -> bool:
     return any(one.exists() and one.stat().st_size for one in (path, beside(path, "-wal")))
 
 
+async def refuse_untouched(path: Path) -> None:
+    """Refuse what a writer must not open, before anything that could change it has."""
+    reader = SqliteReader(path)
+    try:
+        await reader.holds_log()
+    finally:
+        await reader.close()
+
+
 async def is_log(connection: aiosqlite.Connection, path: Path) -> bool:
     """Say whether the file is a log already; False for one that is new and empty."""
     application = await pragma(connection, "application_id")
@@ -284,7 +303,7 @@ async def is_log(connection: aiosqlite.Connection, path: Path) -> bool:
     return False
 
 
-async def pragma(connection: aiosqlite.Connection, name: str) -> Any:  # noqa: ANN401  # SQLite types its pragmas
+async def pragma(connection: aiosqlite.Connection, name: str) -> Any:
     """Read what SQLite says of itself."""
     ((value,),) = await connection.execute_fetchall(f"PRAGMA {name}")
     return value

@@ -158,7 +158,7 @@ class Simulated:
         await self._act("resume", target, lambda: self._held(target, paused=False))
 
     async def restore(self, target: Target, source: Source) -> None:
-        await self._act("restore", target, lambda: self._launched(target, paused=_holds(target.spec)))
+        await self._act("restore", target, lambda: self._launched(target))
 
     async def rename(self, target: Target, name: str) -> None:
         await self._act("rename", target, lambda: setattr(self._of(target), "name", name))
@@ -212,6 +212,8 @@ class Simulated:
     def _made(self, target: Target) -> None:
         kept = self._of(target).snapshots
         self.world[target.id] = Simulation(name=target.name, snapshots=kept)
+        if (begun := target.spec.restore_from) is not None:
+            self._launched(target, paused=not begun.resume_immediately)
 
     def _launched(self, target: Target, *, paused: bool = False) -> None:
         machine = self._of(target)
@@ -256,10 +258,6 @@ class Simulated:
         for hints in self._hints:
             if not hints.full():
                 hints.put_nowait(id_)
-
-
-def _holds(spec: Spec) -> bool:
-    return spec.restore_from is not None
 
 
 __all__ = ["Failed", "Script", "Simulated", "Simulation"]

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from eventvm import commands, events
+from eventvm.decisions import Outcome, conclude, decide, fact, plan, recover
 from eventvm.errors import EventvmError
 from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.lifecycles import LIFECYCLES
-from eventvm.decisions import Outcome, conclude, decide, fact, plan, recover
 from eventvm.machine import ATTESTED, blank, evolve, steps
 from eventvm.observation import End, Evidence, Instant, Observation
 from eventvm.record import Record

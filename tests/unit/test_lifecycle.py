@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from eventvm import commands as c
 from eventvm import events
+from eventvm.decisions import Outcome, conclude, decide, plan, reachable
 from eventvm.errors import DefinitionRefused, IllegalEvent, InvalidTransition, NotFound, Refused
 from eventvm.lifecycle import Lifecycle, Rules, answers, arrows, encode
 from eventvm.lifecycles import LIFECYCLES
-from eventvm.decisions import Outcome, conclude, decide, plan, reachable
 from eventvm.machine import Open, Request, blank, evolve, steps
 from eventvm.observation import Evidence, Instant, Observation
 from eventvm.record import Record
@@ -211,11 +211,11 @@ BROKEN = {
         "busy, gone",
         "unknown question 'mood'",
     ),
-    "an effect without steps": ({"effects": effect()}, "effect load", "closes the request"),
+    "an effect without steps": ({"effects": effect()}, "effect load", "which events tell that it worked"),
     "a last step without an event": (
         {"effects": effect(replace(GOOD, ok=None))},
         "effect load",
-        "closes the request",
+        "which events tell that it worked",
     ),
     "two steps with the same event": ({"effects": effect(GOOD, GOOD)}, "effect load", "the same event"),
     "an arrow for a move": (
@@ -263,7 +263,7 @@ BROKEN = {
     "a last step without a failure": (
         {"effects": effect(replace(GOOD, failed=None))},
         "effect load",
-        "tells of its failure",
+        "and that it failed",
     ),
     "a meter that counts nowhere": (
         {"arrows": row("idle", machine__start_failed=Arrow(meters=(opens("tpu"),)))},

@@ -511,6 +511,14 @@ def test_hibernate_snapshots_before_it_kills(life):
     assert one.machine.snapshots == {"s1": 512}
 
 
+def test_a_stop_that_came_from_no_snapshot_names_none(life):
+    """Hibernating makes a snapshot; the interval that it ends did not begin from one."""
+    one = reach(life, "running", snapshot=False)
+    one.send(c.Hibernate(snapshot="s1"))
+    (stop,) = (entry for entry in one.entries if entry.edge == "stop")
+    assert (stop.meter, stop.source) == ("compute", "")
+
+
 def test_a_hibernate_that_cannot_persist_leaves_the_machine_running(life):
     """The snapshot's name is free again, nothing is killed and nothing booked."""
     one = reach(life, "running", snapshot=False)
