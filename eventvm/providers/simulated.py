@@ -107,7 +107,8 @@ class Simulated:
         if liveness is None:
             self._lies.pop(name, None)
         else:
-            self._lies[name] = Observation(liveness, Evidence(self.name), exists=liveness == "alive")
+            exists = None if liveness == "unknown" else liveness == "alive"
+            self._lies[name] = Observation(liveness, Evidence(self.name), exists=exists)
 
     def alive(self, name: str) -> bool:
         """Say whether a machine is alive in truth."""
@@ -206,8 +207,7 @@ class Simulated:
         return self._always.get((target.name, call)) or self._always.get(("*", call)) or Script()
 
     def _of(self, target: Target) -> Simulation:
-        machine = self.world.setdefault(target.id, Simulation(exists=False, name=target.name, snapshots={}))
-        return machine
+        return self.world.setdefault(target.id, Simulation(exists=False, name=target.name, snapshots={}))
 
     def _made(self, target: Target) -> None:
         kept = self._of(target).snapshots

@@ -1,4 +1,4 @@
-"""The stores that every law is tried on. A new one is bound by a class with `open`, `tamper`, `lose` and `assaults`."""
+"""The stores that each law is tried on; a new one is a class with `open`, `tamper`, `lose` and `assaults`."""
 
 import itertools
 import sqlite3
@@ -88,8 +88,7 @@ class Sqlite:
                 "UPDATE streams SET stream = 'b' WHERE id = 1",
                 "DELETE FROM streams",
                 "INSERT OR REPLACE INTO records SELECT * FROM records WHERE position = 1",
-                "INSERT INTO records SELECT 99, stream, version + 7, previous, recorded_at, actor, key, digest,"
-                " cause, schema, body, leaf FROM records WHERE position = 2",
+                "INSERT INTO records SELECT 9, stream, 7, 3, 0, '', NULL, x'', 0, 1, body, leaf FROM records",
             ):
                 yield partial(connection.execute, statement)
 

@@ -81,7 +81,7 @@ async def misfortunes(engine, world):
     world.script("box", "snapshot", "fail")
     world.script("box", "pause", "fail")
     world.script("box", "resume", "fail")
-    world.script("box", "restore", "fail", "fail")
+    world.script("box", "restore", "fail")
     for ask in (box.start, box.start, box.stop, box.start, box.pause):
         with suppress(eventvm.EventvmError):
             await ask()
@@ -100,7 +100,6 @@ async def misfortunes(engine, world):
         with suppress(eventvm.EventvmError):
             await box.restore("kept")
     await box.restore("kept")
-    world.script("box", "start", "unclear")
     world.die("box")
     await box.wait("stopped")
     world.always("box", "probe", "fail")

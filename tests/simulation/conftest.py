@@ -1,0 +1,27 @@
+"""Every test here runs in virtual time, from a seed; `world` is a host whose engine can crash and come back."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from eventvm.testing import loop_factory
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from simworld import World  # noqa: E402  # found by the line above: tests are no package
+
+SEED = 0
+
+
+@pytest.fixture
+def anyio_backend(request):
+    return ("asyncio", {"loop_factory": loop_factory(getattr(request, "param", SEED))})
+
+
+@pytest.fixture
+async def world(anyio_backend):
+    one = World()
+    await one.open()
+    yield one
+    await one.leave()
