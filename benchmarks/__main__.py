@@ -33,26 +33,24 @@ BODY = (
 )
 
 
-def tuned(connection: sqlite3.Connection) -> None:
-    """Give a peer the settings that the log has."""
-    for pragma in (
-        "page_size = 8192",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "wal_autocheckpoint = 4000",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-    connection.execute(
-        "CREATE TABLE records(position INTEGER PRIMARY KEY, machine INTEGER NOT NULL, version INTEGER NOT NULL, "
-        "recorded_at INTEGER NOT NULL, actor TEXT NOT NULL, body TEXT NOT NULL, leaf BLOB NOT NULL, "
-        "UNIQUE(machine, version)) STRICT"
-    )
+TUNED = (
+    "PRAGMA page_size = 8192",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 4000",
+    """CREATE TABLE records(
+        position INTEGER PRIMARY KEY, machine INTEGER NOT NULL, version INTEGER NOT NULL,
+        recorded_at INTEGER NOT NULL, actor TEXT NOT NULL, body TEXT NOT NULL, leaf BLOB NOT NULL,
+        UNIQUE(machine, version)) STRICT""",
+)
+"""A peer's table, with the settings that the log has."""
 
 
 def raw(path: Path, count: int) -> float:
     """Insert the same columns by executemany in one transaction."""
     connection = sqlite3.connect(path, isolation_level=None)
-    tuned(connection)
+    for statement in TUNED:
+        connection.execute(statement)
     rows = [(at + 1, at % 256, at // 256, time.time_ns(), "bench", BODY, bytes(32)) for at in range(count)]
     begun = time.perf_counter()
     connection.execute("BEGIN IMMEDIATE")
@@ -66,7 +64,8 @@ def raw(path: Path, count: int) -> float:
 async def one_by_one(path: Path, count: int, callers: int) -> float:
     """Execute and commit each command through aiosqlite, callers taking turns at a lock."""
     async with aiosqlite.connect(path, isolation_level=None) as connection:
-        await connection._execute(tuned, connection._conn)  # noqa: SLF001  # the same settings as the others
+        for statement in TUNED:
+            await connection.execute(statement)
         lock, place = asyncio.Lock(), iter(range(count))
 
         async def caller() -> None:
@@ -103,6 +102,11 @@ async def replay(path: Path, count: int, callers: int) -> float:
         return log.tree.size / (time.perf_counter() - begun)
 
 
+def sent(count: int, callers: int) -> Callable[[Path], float]:
+    """Give the benchmark of so many commands from so many callers."""
+    return lambda path: asyncio.run(commands(path, count, callers))
+
+
 def measured(bench: Callable[[Path], float], runs: int) -> float:
     """Run on a fresh file each time and give the median."""
     rates = []
@@ -125,15 +129,15 @@ def main() -> None:
         ),
     }
     for callers in (1, 16, 256, 4096):
-        share = size // 20 if callers == 1 else size
         rates[f"eventvm commands, {callers} callers"] = measured(
-            lambda path, share=share, callers=callers: asyncio.run(commands(path, share, callers)), runs
+            sent(size // 20 if callers == 1 else size, callers), runs
         )
     rates["eventvm full replay"] = measured(lambda path: asyncio.run(replay(path, size, 256)), runs)
     base = rates["raw executemany, one transaction"]
     single = rates["aiosqlite, a commit per command, 256 callers"]
     for name, rate in rates.items():
-        print(f"{name:48} {rate:10,.0f}/s   {rate / base:5.2f} of raw   {rate / single:5.1f}x one by one")  # noqa: T201  # its purpose
+        told = f"{rate:10,.0f}/s   {rate / base:5.2f} of raw   {rate / single:5.1f}x one by one"
+        print(f"{name:48} {told}")  # noqa: T201  # its purpose
 
 
 if __name__ == "__main__":

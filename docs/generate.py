@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Write the documents that follow from the code, or with --check say which of them are stale.
 
-They are docs/events.md, docs/lifecycles.md, docs/life.svg and schemas/*.json. What they say of an event, a command or a
-field is the docstring that stands beside it; only the introductions and the authors are written here.
+They are docs/events.md, docs/lifecycles.md, docs/life.svg and schemas/*.json. What they say of an event, a
+command or a field is the docstring that stands beside it; only the introductions and the authors are
+written here.
 """
 
 import argparse

@@ -190,18 +190,20 @@ _FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
 
 def _source(command: Any) -> str:
     """Name the snapshot that a restore, a clone or a creation begins from."""
-    named: str = (
-        command.spec.restore_from.snapshot if isinstance(command, commands.Create) else command.snapshot
-    )
+    named: str = _begun(command).snapshot
     return named
 
 
 def _origin(command: Any) -> str:
     """Name the machine that the snapshot was taken of."""
-    origin: str = (
-        command.spec.restore_from.machine if isinstance(command, commands.Create) else command.source
-    )
+    begun = _begun(command)
+    origin: str = begun.source if isinstance(begun, commands.Clone) else begun.machine
     return origin
+
+
+def _begun(command: Any) -> Any:
+    """Give what names the snapshot: the command itself, or what its spec is restored from."""
+    return command.spec.restore_from if isinstance(command, commands.Create) else command
 
 
 def _restored(machine: Machine, command: Any) -> dict[str, Any]:

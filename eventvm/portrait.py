@@ -13,10 +13,14 @@ WIDTH, LEFT, RIGHT = 960, 96, 24
 TOP, BAND, GAP = 64, 34, 14
 
 COLOURS = {
-    "running": "#2da44e", "started": "#2da44e", "error": "#cf222e", "created": "#0b7285", "creating": "#8b949e",
-    "stopped": "#4c6ef5", "paused": "#bf8700", "destroyed": "#6e7781",
+    "running": "#2da44e", "started": "#2da44e", "error": "#cf222e", "created": "#0b7285",
+    "creating": "#8b949e", "stopped": "#4c6ef5", "paused": "#bf8700", "destroyed": "#6e7781",
 }  # fmt: skip
 OTHER = "#8250df"
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+    'font-family="system-ui, sans-serif" font-size="13" fill="#6e7781">'
+)
 REPAIRS = ("machine.reconciled", "machine.forced", "machine.attested")
 
 
@@ -27,8 +31,7 @@ def portrait(name: str, changes: Sequence[Transition], intervals: Iterable[Inter
     scale = Scale(changes[0].timestamp, until)
     height = TOP + (1 + len(meters)) * (BAND + GAP) + 40
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="13" fill="#6e7781">',
+        SVG.format(width=WIDTH, height=height),
         f"<title>The life of {escape(name)}</title>",
         *_phases(changes, scale, until),
         *_marks(changes, scale, height),

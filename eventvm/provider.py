@@ -63,10 +63,10 @@ class Provider(Protocol):
 
 
 class Optional(Protocol):
-    """What a provider may do beside; a machine whose provider cannot is refused before anything is written."""
+    """What a provider may do beside; without it a command is refused before anything is written."""
 
     async def create_with_spec(self, target: Target, spec: Spec) -> None:
-        """Make the machine by its whole spec; without this, `create` is called and a demanding spec refused."""
+        """Make the machine by its whole spec; without this a demanding spec is refused."""
 
     async def pause(self, target: Target) -> None:
         """Hold the machine still."""
@@ -109,31 +109,27 @@ def undone(provider: Provider, spec: Spec) -> tuple[str, ...]:
 
 async def call(provider: Provider, step: str, target: Target, command: Any) -> tuple[End | None, int]:
     """Make one call of an effect; gives how the machine ended, and a size, where the call tells."""
-    hand: Any = provider
+    whole = step == "create" and hasattr(provider, "create_with_spec")
+    hand = getattr(provider, "create_with_spec" if whole else step, None)
+    if hand is None:
+        return None, 0
+    told = await hand(target, *((target.spec,) if whole else _particulars(step, target, command)))
+    return (told, 0) if isinstance(told, End) else (None, told or 0)
+
+
+def _particulars(step: str, target: Target, command: Any) -> tuple[Any, ...]:
+    """Give what a call is told beside its target."""
     match step:
-        case "create":
-            if hasattr(hand, "create_with_spec"):
-                await hand.create_with_spec(target, target.spec)
-            else:
-                await hand.create(target)
-        case "stop" | "destroy":
-            return await getattr(hand, step)(target), 0
-        case "snapshot":
-            return None, await hand.snapshot(target, command.snapshot) or 0
-        case "delete_snapshot":
-            await hand.delete_snapshot(target, command.snapshot)
+        case "snapshot" | "delete_snapshot":
+            return (command.snapshot,)
         case "rename":
-            await hand.rename(target, command.name)
+            return (command.name,)
         case "restore":
-            await hand.restore(target, source_of(target, command))
+            return (source_of(target, command),)
         case _:
-            if hasattr(hand, step):
-                await getattr(hand, step)(target)
-    return None, 0
+            return ()
 
 
 def source_of(target: Target, command: Any) -> Source:
-    """Find the snapshot that a clone, a creation or a restore begins from."""
-    if (begun := target.spec.restore_from) is not None and not hasattr(command, "snapshot"):
-        return Source(begun.machine, begun.snapshot)
+    """Find the snapshot that a clone or a restore begins from."""
     return Source(getattr(command, "source", target.id), command.snapshot)

@@ -34,8 +34,8 @@ SIGNS = (
 
 VERBS = (
     "create", "create_restored", "create_resumed", "clone", "start", "stop", "pause", "resume", "hibernate",
-    "snapshot", "delete_snapshot", "restore", "rename", "destroy", "destroy_forced", "complete", "force", "use",
-    "attest", "advance_retry", "reset_retry", "correct",
+    "snapshot", "delete_snapshot", "restore", "rename", "destroy", "destroy_forced", "complete", "force",
+    "use", "attest", "advance_retry", "reset_retry", "correct",
 )  # fmt: skip
 """The commands that a row may answer; moves are answered by `moves`."""
 

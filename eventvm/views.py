@@ -170,6 +170,6 @@ def described(machine: Machine, as_of: Instant) -> dict[str, Any]:
             "owner": request.owner,
             "seconds_left": max(0, request.deadline - as_of.wall) // 1_000_000_000,
         },
-        "counting": [one.meter if not one.subject else f"{one.meter} of {one.subject}" for one in machine.open],
+        "counting": [f"{one.meter} of {one.subject}" if one.subject else one.meter for one in machine.open],
         "snapshots": dict(machine.snapshots),
     }  # fmt: skip

@@ -8,7 +8,7 @@ THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
+def pytest_runtest_makereport(item):
     """Turn a skip into a failure where everything is said to be installed."""
     report = yield
     if THOROUGH and report.skipped and not hasattr(report, "wasxfail"):

@@ -73,7 +73,7 @@ def _ending(end: End) -> dict[str, Any]:
 
 
 def imported(data: dict[str, Any], at: Instant) -> Destroyed:
-    """Take a foreign record of an end; a forced end with a code keeps the code as a claim, never as a code."""
+    """Take a foreign record of an end; a forced one keeps its code as a claim, never as a code."""
     state, code = data.get("terminalState"), data.get("exitCode")
     termination: Termination = Clean(code) if state == "clean" and type(code) is int else Forced()
     claim = "" if code is None or isinstance(termination, Clean) else f"exitCode {code!r} beside {state!r}"

@@ -29,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
     told = verbs.add_parser(
         "demo",
         help="watch a small fleet live through a bad day, told from its log",
-        description="A small simulated fleet lives through the stories that eventvm exists for. It writes a real "
-        "log, and ends by replaying it from position 1 and comparing.",
+        description="A small simulated fleet lives through the stories that eventvm exists for. It writes "
+        "a real log, and ends by replaying it from position 1 and comparing.",
         epilog="example: eventvm demo --file /tmp/demo.db",
     )
     told.add_argument("--file", type=Path, help="where to write the log (default: a new temporary file)")

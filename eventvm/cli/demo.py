@@ -18,6 +18,7 @@ from eventvm.spec import Spec
 
 GIB = 1 << 30
 MINUTE_NS = 60_000_000_000
+QUERY = "SELECT position, name, type, reason FROM log"
 
 
 class DemoClock(Clock):
@@ -136,8 +137,8 @@ async def late_crash(story: Story) -> None:
     """Tell of a crash that is found later, and closed at the time that the evidence supports."""
     story.scene(
         "2. A crash that is found later",
-        "The machine dies while nobody looks. Reconciling finds it 15 minutes later, with evidence of when it",
-        "died: the interval closes at that time, and the entry says when it was learned.",
+        "The machine dies while nobody looks. It is found 15 minutes later, with evidence of when it died:",
+        "the interval closes at that time, and the entry says when it was learned.",
     )
     database = await story.engine.create("db-1", Spec(provider="simulated", cpus=4, memory=8 * GIB))
     await database.start()
@@ -263,11 +264,12 @@ async def compare(story: Story, path: Path) -> int:
         "The proof",
         f"Replayed {tree.size} records from position 1, every hash checked: {len(machines)} machines, "
         f"{sum(map(len, fleet.histories.values()))} changes of phase,",
-        f"{sum(len(one.entries) for one in fleet.ledgers.values())} ledger entries. Tree root {tree.root.hex()[:16]}.",
+        f"{sum(len(one.entries) for one in fleet.ledgers.values())} ledger entries. "
+        f"Tree root {tree.root.hex()[:16]}.",
     )
     for difference in wrong:
         paper.line(f"  {paper.ink(difference, 'red')}")
     verdict = "differs from the log" if wrong else "is what the log says, in every field"
     paper.line(f"  The living state {paper.ink(verdict, 'red' if wrong else 'green', 'bold')}.")
-    paper.line(f"  Look at it yourself: sqlite3 {path} 'SELECT position, name, type, reason FROM log'")
+    paper.line(f"  Look at it yourself: sqlite3 {path} {QUERY!r}")
     return 1 if wrong else 0

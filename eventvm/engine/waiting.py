@@ -90,11 +90,12 @@ async def wait_for(  # the options of a wait
 ) -> Receipt:  # fmt: skip
     """Wait until the machine is at a goal, or was at one since `after`; raise Unreachable without hope."""
     check_goals(cell.machine, goals)
-    while after is not None and cell.machine.position > after:
+    looked = after
+    while looked is not None and cell.machine.position > looked:
         until = cell.machine.position
-        if (passed := await _passed(log, cells, cell.machine.id, goals, after)) is not None:
+        if (passed := await _passed(log, cells, cell.machine.id, goals, looked)) is not None:
             return passed
-        after = until
+        looked = until
     wait = Wait(goals, asyncio.get_running_loop().create_future(), hopeful=hopeful)
     cell.waits = [*(cell.waits or ()), wait]
     notice(cell)
@@ -105,7 +106,7 @@ async def wait_for(  # the options of a wait
             cell.waits.remove(wait)
     if isinstance(outcome, Receipt):
         return outcome
-    record = await _last_hope(log, cells, outcome, wait)
+    record = await _last_hope(log, cells, outcome, wait, after or 0)
     title = outcome.rules.definition.title(outcome.phase)
     raise Unreachable(machine=outcome.name or outcome.id, phase=title, goals=goals, record=record)
 
@@ -122,15 +123,15 @@ async def _passed(
     return receipt_of(before, "reached") if before is not None and meets(before, goals) else None
 
 
-async def _last_hope(log: EventLog, cells: Cells, end: Machine, wait: Wait) -> Record | None:
-    """Find the record since which a machine has been without hope."""
+async def _last_hope(log: EventLog, cells: Cells, end: Machine, wait: Wait, after: int) -> Record | None:
+    """Find the record since which a machine has been without hope, of those that the wait counts."""
     ended: Record | None = None
     for record, machine in await lived(log, cells, end.id):
         if record.position > end.position:
             break
         if not hopeless(machine, wait, busy=False):
             ended = None
-        elif ended is None:
+        elif ended is None or record.position <= after:
             ended = record
     return ended
 

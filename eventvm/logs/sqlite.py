@@ -33,6 +33,7 @@ from eventvm.logs.sqlite_reader import (
     FORMAT,
     SqliteReading,
     connect_reader,
+    connected,
     is_log,
     pragma,
     read_head,
@@ -167,7 +168,9 @@ class SqliteLog(SqliteReading, GroupCommit):
     async def _connect(self) -> None:
         with translated(self.path):
             self._writing = await self._opened(
-                aiosqlite.connect(self.path, factory=Writer, isolation_level=None, cached_statements=256)
+                connected(
+                    aiosqlite.connect(self.path, factory=Writer, isolation_level=None, cached_statements=256)
+                )
             )
             if not await is_log(self._writing, self.path):
                 if self.lock.origin:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import aiosqlite
 import anyio
-import msgspec
 
 from eventvm.errors import Closed, LogDamaged, LogTooNew, LogUnavailable, NotALog
 from eventvm.events import decode
@@ -142,8 +141,7 @@ class SqliteReader(SqliteReading):
         try:
             there = await log.holds_log()
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await log.close()
+            await log.close()
             raise
         if not there:
             await log.close()
@@ -167,8 +165,11 @@ class SqliteReader(SqliteReading):
     async def _reconnect(self, stale: aiosqlite.Connection) -> None:
         async with self._connecting:
             if self._reading is stale:
-                await self._connect()
-                await stale.close()
+                try:
+                    await self._connect()
+                finally:
+                    if self._reading is not stale:
+                        await shut(stale)
 
     @property
     def _outdated(self) -> bool:
@@ -228,7 +229,7 @@ class SqliteReader(SqliteReading):
     async def close(self) -> None:
         reading, self._reading = self._reading, None
         if reading is not None:
-            await reading.close()
+            await shut(reading)
 
 
 # --- the file ---------------------------------------------------------------------------------------
@@ -245,13 +246,33 @@ def _marked(path: Path) -> tuple[int, ...]:
     return there.st_mtime_ns, there.st_size, there.st_ino, beside(path, "-wal").exists()
 
 
+async def connected(connecting: aiosqlite.Connection) -> aiosqlite.Connection:
+    """Open a connection whole, though the caller be cancelled: half of one can never be closed."""
+    opening = asyncio.ensure_future(connecting)
+    try:
+        return await asyncio.shield(opening)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({opening})
+        if opening.exception() is None:
+            await shut(opening.result())
+        connecting._thread.join()  # noqa: SLF001  # it ends at once, yet nobody else sees to it before the loop does
+        raise
+
+
+async def shut(connection: aiosqlite.Connection) -> None:
+    """Close a connection, and its thread with it, though the caller be cancelled."""
+    with anyio.CancelScope(shield=True):
+        await connection.close()
+
+
 async def connect_reader(path: Path, *, immutable: bool = False) -> aiosqlite.Connection:
     """Open a connection that reads and does nothing else."""
-    connection = await aiosqlite.connect(_uri(path, immutable), uri=True, isolation_level=None)
+    connection = await connected(aiosqlite.connect(_uri(path, immutable), uri=True, isolation_level=None))
     try:
         await connection.execute("PRAGMA wal_autocheckpoint = 0")
     except BaseException:
-        await connection.close()
+        await shut(connection)
         raise
     return connection
 
@@ -272,7 +293,7 @@ async def _refuse_foreign(path: Path) -> bool:
             if code_of(problem) != sqlite3.SQLITE_CORRUPT:
                 raise  # a checkpoint may have been cut short: the -wal knows better than the file alone
         finally:
-            await connection.close()
+            await shut(connection)
     return True
 
 
@@ -331,7 +352,7 @@ def read_record(row: Sequence[Any]) -> Record:
     position, stream, version, recorded_at, actor, body, leaf, previous, key, digest, cause, schema = row
     try:
         event = decode(body, schema)
-    except (LogDamaged, msgspec.MsgspecError) as problem:
+    except Exception as problem:  # whatever a body does to its decoder, it is not what was written
         raise LogDamaged(f"position {position}: {problem}", position=position) from problem
     return Record(
         position, stream, version, recorded_at, actor, event, body, leaf, previous, key, digest, cause,

@@ -5,12 +5,14 @@ import pty
 import sqlite3
 import subprocess
 import sys
+from functools import partial
 
 COMMAND = [sys.executable, "-m", "eventvm"]
 
 
-def demo(*arguments, **options):
-    return subprocess.run([*COMMAND, "demo", *arguments], capture_output=True, text=True, timeout=60, **options)
+def demo(*arguments, check=False):
+    whole = [*COMMAND, "demo", *arguments]
+    return subprocess.run(whole, capture_output=True, text=True, timeout=60, check=check)
 
 
 def test_the_demo_tells_every_story_and_proves_itself(tmp_path):
@@ -45,7 +47,7 @@ def test_the_demo_is_in_colour_on_a_terminal(tmp_path):
             [*COMMAND, "demo", "--file", str(path)], stdout=theirs, env={**clean, **environment}
         ) as child:
             os.close(theirs)
-            shown = b"".join(iter(lambda: _read(ours), b""))
+            shown = b"".join(iter(partial(_read, ours), b""))
             assert child.wait(60) == 0
         os.close(ours)
         assert (b"\x1b[" in shown) is coloured
@@ -71,9 +73,8 @@ def test_a_file_that_exists_is_refused_and_left_alone(tmp_path):
 
 def test_a_broken_pipe_is_quiet(tmp_path):
     """When the reader goes away, so does the demo, without a word."""
-    with subprocess.Popen(
-        [*COMMAND, "demo", "--file", str(tmp_path / "demo.db")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*COMMAND, "demo", "--file", str(tmp_path / "demo.db")], **pipes) as child:
         child.stdout.close()
         assert child.stderr.read() == b""
         child.wait(60)
@@ -81,5 +82,5 @@ def test_a_broken_pipe_is_quiet(tmp_path):
 
 def test_help_names_every_verb_with_an_example():
     """`--help` teaches."""
-    done = subprocess.run([*COMMAND, "demo", "--help"], capture_output=True, text=True, check=True, timeout=60)
+    done = demo("--help", check=True)
     assert "example: eventvm demo" in done.stdout

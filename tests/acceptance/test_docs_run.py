@@ -11,19 +11,20 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = {
-    f"{page.name}-{at}": block for page in PAGES for at, block in enumerate(BLOCK.findall(page.read_text()), start=1)
+    f"{page.name}-{at}": block
+    for page in PAGES
+    for at, block in enumerate(BLOCK.findall(page.read_text()), start=1)
 }
 
 
 def run(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=directory, capture_output=True, text=True, check=False, timeout=60
-    )
+    whole = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(whole, cwd=directory, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_a_block_of_the_docs_runs_as_printed(block, tmp_path):
-    """Each Python block runs by itself; one that reads fleet.db finds the log of the README's first program."""
+    """Each Python block runs by itself; one that reads fleet.db finds the log of the first program."""
     if "mode=ro" in BLOCKS[block]:
         run(BLOCKS["README.md-1"], tmp_path)
     done = run(BLOCKS[block], tmp_path)

@@ -23,12 +23,13 @@ def test_the_house_keeps_its_rules(check):
     """Each tool that guards the source finds nothing to say."""
     module, *arguments = CHECKS[check]
     how = [module] if module.endswith(".py") else ["-m", module]
-    done = subprocess.run([sys.executable, *how, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    whole = [sys.executable, *how, *arguments]
+    done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_readme_is_short_and_opens_with_two_commands():
-    """The README has at most 250 lines, and its first two blocks are the two commands that do all the set-up."""
+    """It has at most 250 lines, and its first two blocks are the two commands that do all the set-up."""
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 250
     blocks = [block for block in text.split("```") if block.startswith("sh\n")]

@@ -31,7 +31,7 @@ class Ledger:
 
 
 async def storm(append, appends: int, at_once: int, ticks) -> Ledger:
-    """Append members of one to three marks, so many at once, and cancel half of them after some loop ticks."""
+    """Append members of one to three marks, so many at once, and cancel half some loop ticks later."""
     chance, ledger = random.Random(appends), Ledger()
     for first in range(0, appends, at_once):
         tasks = []

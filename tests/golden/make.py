@@ -1,7 +1,7 @@
 """Write the golden log of this release: `python tests/golden/make.py 0.1.0` makes 0.1.0.db and 0.1.0.json.
 
-It is run once for each release, and what it wrote is never changed: every later release must read the file and
-come to the same views. The log holds every type of event that this release can write.
+It is run once for each release, and what it wrote is never changed: every later release must read the file
+and come to the same views. The log holds every type of event that this release can write.
 """
 
 import random
@@ -47,15 +47,20 @@ class GoldenClock(Clock):
         return self._chance.randbytes(count)
 
 
+ROUND = (
+    "Installing", "Installed", "Building", "Validating", "Starting", "Running", "Degraded", "Recovering",
+)  # fmt: skip
+
+
 async def lives(engine, world):
     """Live every lifecycle, through every event that there is."""
-    await ordinary(engine, world)
+    await ordinary(engine)
     await misfortunes(engine, world)
-    await moves(engine, world)
+    await moves(engine)
     await strict(engine, world)
 
 
-async def ordinary(engine, world):
+async def ordinary(engine):
     web = await engine.create("web-1", SIMULATED, key="golden/create", reason="asked for")
     await web.start(key="golden/start")
     await web.start(key="golden/start-again")
@@ -70,7 +75,8 @@ async def ordinary(engine, world):
     await twin.delete_snapshot("asleep")
     await web.stop()
     stop = [entry for entry in await web.entries() if entry.meter == "compute"][-1]
-    await web.correct(stop, Instant(stop.at.wall - SECOND_NS, stop.at.boot - SECOND_NS, stop.at.boot_id), "late")
+    earlier = Instant(stop.at.wall - SECOND_NS, stop.at.boot - SECOND_NS, stop.at.boot_id)
+    await web.correct(stop, earlier, "it was noticed late")
     await web.destroy(reason="no longer needed")
 
 
@@ -123,9 +129,9 @@ async def misfortunes(engine, world):
     await stuck.destroy(force=True, reason="it does not answer")
 
 
-async def moves(engine, world):
+async def moves(engine):
     plugin = await engine.create("plugin-1", Spec(dev=True), lifecycle="plugin")
-    for to in ("Installing", "Installed", "Building", "Validating", "Starting", "Running", "Degraded", "Recovering"):
+    for to in ROUND:
         await plugin.transition_to(to, f"to {to}", data={"step": to})
     await plugin.advance_retry()
     await plugin.advance_retry()
@@ -170,7 +176,9 @@ def told(fleet: Fleet, log) -> dict:
         "names": fleet.names,
         "histories": msgspec.to_builtins(fleet.histories),
         "entries": {id_: msgspec.to_builtins(one.known()) for id_, one in fleet.ledgers.items()},
-        "intervals": {id_: msgspec.to_builtins(one.intervals(as_of=now)) for id_, one in fleet.ledgers.items()},
+        "intervals": {
+            id_: msgspec.to_builtins(one.intervals(as_of=now)) for id_, one in fleet.ledgers.items()
+        },
         "machines": {id_: machine(one) for id_, one in fleet.machines.items()},
     }
 
@@ -199,7 +207,8 @@ async def make(version: str) -> None:
         page = await log.read(limit=log.tree.size + 1)
         missing = EVENTS.keys() - {tag(record) for record in page.records}
         assert not missing, f"no life in here writes {missing}"
-        (HERE / f"{version}.json").write_bytes(msgspec.json.format(msgspec.json.encode(told(fleet, log)), indent=1))
+        views = msgspec.json.format(msgspec.json.encode(told(fleet, log)), indent=1)
+        (HERE / f"{version}.json").write_bytes(views)
     path.with_name(f"{path.name}.lock").unlink()
 
 

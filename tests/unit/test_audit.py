@@ -18,7 +18,10 @@ ENDS = {
     "clean": (End("graceful", Clean(7)), {"terminalState": "clean", "exitCode": 7, "manner": "graceful"}),
     "forced": (End("killed", Forced()), {"terminalState": "forced", "manner": "killed"}),
     "observed code": (End("crashed", Observed(code=3)), {"exitCode": 3, "manner": "crashed"}),
-    "observed signal": (End("killed", Observed(signal="SIGKILL")), {"signal": "SIGKILL", "manner": "killed"}),
+    "observed signal": (
+        End("killed", Observed(signal="SIGKILL")),
+        {"signal": "SIGKILL", "manner": "killed"},
+    ),
     "absent": (End("lost", Absent()), {"manner": "lost"}),
 }
 
@@ -33,7 +36,7 @@ def destroyed(end):
 
 @pytest.mark.parametrize("end", ENDS)
 def test_an_exported_end_has_only_the_keys_that_are_true(end):
-    """cell row, CloudEvents: `terminalState` is omitted where there is none, and a forced end has no exit code."""
+    """cell row, CloudEvents: no `terminalState` where there is none, no exit code in a forced end."""
     ended, expected = ENDS[end]
     data = exported(record(destroyed(ended)), source="/eventvm/log", name="cell-1")["data"]
     told = {key: data[key] for key in ("terminalState", "exitCode", "signal", "manner") if key in data}

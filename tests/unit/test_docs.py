@@ -157,9 +157,7 @@ def test_the_tables_say_where_every_event_leads(one):
 def test_the_tables_say_what_every_sighting_means(one):
     """Each sighting of each phase can be read back from the table of what is found."""
     told = {
-        (phase, sight, words)
-        for sight, where, words in lines(one, "Found")
-        for phase in phases(one, where)
+        (phase, sight, words) for sight, where, words in lines(one, "Found") for phase in phases(one, where)
     }
     assert told == {
         (phase, sight, answer_in_words(answer))
@@ -178,9 +176,7 @@ def test_the_tables_hold_every_step_in_its_order(one):
 @every_lifecycle
 def test_the_tables_hold_every_move_and_every_row_of_the_quarantine(one):
     """What an application may do by itself, and what a quarantined machine answers, is written down."""
-    assert {start for start, _ in lines(one, "Moves")} == {
-        phase for phase in one.moves if one.moves[phase]
-    }
+    assert {start for start, _ in lines(one, "Moves")} == {phase for phase in one.moves if one.moves[phase]}
     assert {command for command, _ in lines(one, "Quarantine")} == set(one.quarantine)
 
 

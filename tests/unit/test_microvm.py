@@ -128,7 +128,9 @@ def restored(life, *, resume, **world):
     return one
 
 
-@pytest.mark.parametrize(("resume", "phase", "reason"), [(False, "stopped", "restore"), (True, "running", "clone")])
+@pytest.mark.parametrize(
+    ("resume", "phase", "reason"), [(False, "stopped", "restore"), (True, "running", "clone")]
+)
 def test_a_machine_created_from_a_snapshot_runs_when_resumed_at_once(life, resume, phase, reason):
     """Otherwise it is stopped, with its process alive and counted; to the provider it is one call."""
     one = restored(life, resume=resume)
