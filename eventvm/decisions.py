@@ -25,7 +25,7 @@ from eventvm.errors import (
 )
 from eventvm.events import Event, Fault
 from eventvm.machine import Machine, says, steps
-from eventvm.observation import KILLED, LOST, NEVER_RAN, End, Evidence, Instant, Observation
+from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
 from eventvm.tables import (
     Answer,
     Ask,
@@ -62,6 +62,8 @@ def decide(machine: Machine, command: Command, observation: Observation | None =
 
 def _answer(machine: Machine, command: Command) -> Answer:
     rules = machine.rules
+    if isinstance(command, commands.Attest) and machine.request is not None:
+        return Fact("machine.attested")
     if machine.quarantined:
         return rules.definition.quarantine.get(command.row) or Refuse("quarantined")
     if isinstance(command, commands.Transition):
@@ -70,7 +72,12 @@ def _answer(machine: Machine, command: Command) -> Answer:
         return Refuse(to="Unknown")
     if isinstance(command, commands.Create) and command.phase not in ("", *rules.definition.phases):
         return Refuse(to="Unknown")
-    return rules.answer(machine.phase, command.row)
+    answer = rules.answer(machine.phase, command.row)
+    if isinstance(command, commands.Create) and command.phase and not isinstance(answer, Fact | Refuse):
+        return Refuse(
+            "unsupported", to=f"only a machine that nobody has to make is imported as {command.phase}"
+        )
+    return answer
 
 
 def _move(machine: Machine, command: commands.Transition) -> Answer:
@@ -121,6 +128,8 @@ class Outcome(Struct, frozen=True, gc=False):
     at: Instant
     reason: str = ""
     fault: Fault | None = None
+    unclear: bool = False
+    """Whether the fault leaves open what became of the deed."""
     end: End | None = None
     size: int = 0
     evidence: Evidence | None = None
@@ -129,11 +138,20 @@ class Outcome(Struct, frozen=True, gc=False):
 def fact(machine: Machine, tag: str, command: Any, outcome: Outcome) -> Event:
     """Make the event of this tag from the machine, the command that led to it, and its outcome."""
     fields = _FIELDS.get(tag)
+    outcome = replace(outcome, end=_honest(outcome))
     made = fields(machine, command, outcome) if fields else {}
     if outcome.fault is not None and tag in _FAULTS:
         made["fault"] = outcome.fault
     kind: Any = events.EVENTS[tag]
     return kind(at=outcome.at, reason=outcome.reason, evidence=outcome.evidence, **made)  # type: ignore[no-any-return]
+
+
+def _honest(outcome: Outcome) -> End | None:
+    """Give the end that may be recorded: an exit code that was only seen, and not verified, is none."""
+    end, evidence = outcome.end, outcome.evidence
+    if end is None or evidence is None or evidence.verified or not isinstance(end.termination, Clean):
+        return end
+    return End(end.manner, Forced())
 
 
 _FAULTS = {tag for tag, kind in events.EVENTS.items() if issubclass(kind, events.Failure)}

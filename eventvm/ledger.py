@@ -194,19 +194,29 @@ class Timeline:
         boot = max(at.boot, last.boot) if at.boot_id == last.boot_id else at.boot
         return Instant(max(at.wall, last.wall), boot, at.boot_id)
 
-    def turn(self, entry: Entry) -> Interval | None:
-        """Take an entry; a stop gives the interval that it ends."""
+    def turn(self, entry: Entry, as_of: Instant) -> Interval | None:
+        """Take an entry; a stop gives the interval that it ends, cut at the instant that was asked for."""
         self.last = at = self.clamp(entry.at)
         if entry.edge == "start":
             assert self.start is None, f"started twice (position {entry.position})"
             self.start, self.begun = entry, at
             return None
         start, self.start = self.start, None
-        return None if start is None else self._measured(start, entry, at)
+        if start is None:
+            return None
+        return self._cut(start, as_of) if later(at, as_of) else self._measured(start, entry, at)
 
     def open(self, as_of: Instant) -> Interval | None:
         """Give the interval that is still open at an instant."""
-        return None if self.start is None else self._measured(self.start, None, self.clamp(as_of))
+        return None if self.start is None else self._cut(self.start, as_of)
+
+    def _cut(self, start: Entry, as_of: Instant) -> Interval | None:
+        """Measure up to an instant what had not ended by then; nothing, if it had not begun either."""
+        assert self.begun is not None
+        if later(self.begun, as_of):
+            return None
+        wall = max(as_of.wall, self.begun.wall)
+        return self._measured(start, None, Instant(wall, as_of.boot, as_of.boot_id))
 
     def _measured(self, start: Entry, stop: Entry | None, until: Instant) -> Interval:
         assert self.begun is not None
@@ -223,10 +233,8 @@ def pair(known: Iterable[Entry], as_of: Instant) -> Iterator[Interval]:
     """Pair starts with stops, subject by subject, in the order of the log; what lies later is left out."""
     lines: dict[tuple[str, str, str], Timeline] = {}
     for entry in known:
-        if later(entry.at, as_of):
-            continue
         line = lines.setdefault((entry.machine, entry.meter, entry.subject), Timeline())
-        if (interval := line.turn(entry)) is not None:
+        if (interval := line.turn(entry, as_of)) is not None:
             yield interval
     for line in lines.values():
         if (interval := line.open(as_of)) is not None:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from eventvm.errors import REFUSALS, DefinitionRefused, IllegalEvent
 from eventvm.events import EVENTS
+from eventvm.retry import Backoff
 from eventvm.tables import (
     ANY,
     CALLS,
@@ -68,6 +69,8 @@ class Lifecycle(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Phases in which the machine does its work."""
     titles: dict[str, str] = {}
     """How the original system writes its phases."""
+    retry: Backoff = Backoff()
+    """How attempts are spaced and counted."""
     history: int = 0
     """How many of its last transitions the history view shows; 0 for all. The log keeps all anyway."""
     counts: dict[str, tuple[str, ...]] = {}
@@ -99,8 +102,17 @@ class Lifecycle(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.titles.get(phase, phase) if isinstance(phase, str) and phase in self.phases else "Unknown"
 
     def allows(self, phase: str, to: str) -> bool:
-        """Say whether a machine may come from one phase to the other at once; force does not count."""
-        return to in (self.moves.get(phase, ()) if self.moves else _ways(self, phase))
+        """Say whether one event may lead a machine from one phase to the other; force does not count."""
+        if self.moves:
+            return to in self.moves.get(phase, ())
+        return phase in self.phases and to in {arrow.to for arrow in arrows(self, phase).values()}
+
+
+class Recorded(Lifecycle, frozen=True, kw_only=True, omit_defaults=True):
+    """A definition as a log holds it: it was checked when it was built, and is believed as it stands."""
+
+    def __post_init__(self) -> None:
+        pass
 
 
 encode = msgspec.json.Encoder(order="deterministic").encode
@@ -121,11 +133,11 @@ def arrows(definition: Lifecycle, phase: str) -> dict[str, Arrow]:
 class Rules:
     """A definition with its digest and the indexes that make its interpretation fast."""
 
-    __slots__ = ("_answers", "_arrows", "_moves", "_reach", "definition", "digest", "terminal")
+    __slots__ = ("_answers", "_arrows", "_moves", "_possible", "_reach", "definition", "digest", "terminal")
 
-    def __init__(self, definition: Lifecycle) -> None:
+    def __init__(self, definition: Lifecycle, digest: str = "") -> None:
         self.definition = definition
-        self.digest = sha256(encode(definition)).hexdigest()[:32]
+        self.digest = digest or sha256(encode(definition)).hexdigest()[:32]
         self.terminal = frozenset(definition.terminal)
         self._answers = {
             (phase, command): answer
@@ -139,6 +151,7 @@ class Rules:
         }
         self._moves: dict[tuple[str, str], Arrow] = {}
         self._reach: dict[tuple[str, str], frozenset[str]] = {}
+        self._possible: dict[str, frozenset[str]] = {}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rules) and self.digest == other.digest
@@ -193,15 +206,17 @@ class Rules:
         return ""
 
     def unasked(self, phase: str, effect: str = "") -> frozenset[str]:
-        """Give the phases that can come without a further command: an effect under way, or a sighting."""
+        """Give the phases that can come without a further command: an effect under way, or a death."""
         if (known := self._reach.get((phase, effect))) is None:
             found = set(_after_effect(self.definition, phase, effect)) | {phase}
-            known = self._reach[phase, effect] = _closure(self.definition, found, _sightings)
+            known = self._reach[phase, effect] = _closure(self.definition, found, _deaths)
         return known
 
     def possible(self, phase: str) -> frozenset[str]:
         """Give the phases that can still come at all, whatever is commanded; force does not count."""
-        return _closure(self.definition, {phase}, _ways)
+        if (known := self._possible.get(phase)) is None:
+            known = self._possible[phase] = _closure(self.definition, {phase}, _ways)
+        return known
 
 
 # --- which phases follow -------------------------------------------------------------------------------
@@ -247,6 +262,11 @@ def _after(definition: Lifecycle, phase: str, answer: Answer) -> Iterator[str]:
 
 def _sightings(definition: Lifecycle, phase: str) -> Iterator[str]:
     for answer in definition.found.get(phase, {}).values():
+        yield from _after(definition, phase, answer)
+
+
+def _deaths(definition: Lifecycle, phase: str) -> Iterator[str]:
+    if (answer := definition.found.get(phase, {}).get("gone")) is not None:
         yield from _after(definition, phase, answer)
 
 

@@ -62,7 +62,7 @@ class Machine(Struct, frozen=True, gc=False):
     holds: bool = False
     """Whether it holds its name, or is only its last holder."""
     claims: str = ""
-    """The name that a rename under way has claimed."""
+    """The name that a rename under way will give it; reserved, and not its own yet."""
     generation: int = 0
     version: int = 0
     position: int = 0
@@ -98,15 +98,24 @@ class Machine(Struct, frozen=True, gc=False):
         return self.phase in self.rules.terminal
 
     @property
+    def over(self) -> bool:
+        """Whether its life is over, or never came to be: nothing is left to look at."""
+        return self.terminal or (
+            self.exists
+            and self.phase == self.rules.definition.initial
+            and not self.holds
+            and not self.request
+        )
+
+    @property
     def exists(self) -> bool:
         """Whether any record tells of it."""
         return self.version > 0
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that nobody else may take."""
-        own = (self.name,) if self.holds else ()
-        return (*own, self.claims) if self.claims else own
+        """The names that it holds: one, or none after its end."""
+        return (self.name,) if self.holds else ()
 
     def counted(self, meter: str, subject: str = "") -> Open | None:
         """Give the open interval of a meter, if it is being counted."""
@@ -181,7 +190,7 @@ def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: in
         "phase": to,
         "generation": machine.generation + 1,
         "since": position,
-        "reason": event.reason,
+        "reason": event.reason or (event.fault.message if isinstance(event, events.Failure) else ""),
         "quarantined": arrow.quarantine or (machine.quarantined and to == machine.phase),
         "failed": machine.failed or to in definition.faulty,
         "holds": to not in definition.frees,

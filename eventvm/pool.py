@@ -13,6 +13,10 @@ from eventvm.errors import BadInput, EventvmError
 from eventvm.spec import Spec
 
 
+LARGEST = 1_000_000
+"""Machines that one engine may hold; a pool looks through the living ones."""
+
+
 class Mould(Struct, frozen=True):
     """What the machines of one pool have in common."""
 
@@ -64,7 +68,8 @@ class WarmPool:
 
     async def members(self) -> list[Handle]:
         """List the machines that wait, oldest first."""
-        return [one for one in await self._engine.machines(lifecycle=self._lifecycle) if self._waits(one)]
+        living = await self._engine.machines(lifecycle=self._lifecycle, ended=False, limit=LARGEST)
+        return [one for one in living if self._waits(one)]
 
     def _waits(self, machine: Handle) -> bool:
         """Say whether nobody has taken a machine, nor is about to."""

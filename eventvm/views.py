@@ -10,10 +10,11 @@ from eventvm import commands, events
 from eventvm.errors import IllegalEvent, UnknownEvent
 from eventvm.events import TAGS, Unknown
 from eventvm.ledger import Ledger
-from eventvm.lifecycle import Lifecycle, Rules
+from eventvm.lifecycle import Lifecycle, Recorded, Rules, answers
 from eventvm.machine import Machine, blank, evolve
-from eventvm.observation import Instant
+from eventvm.observation import Instant, Observation
 from eventvm.record import Record
+from eventvm.tables import Refuse, leaves
 
 Applied = Literal["applied", "ignored"]
 
@@ -37,10 +38,9 @@ class Definitions:
     def __init__(self, known: Iterable[Rules] = ()) -> None:
         self._rules = {rules.digest: rules for rules in known}
 
-    def add(self, definition: Lifecycle) -> Rules:
-        """Take a definition in."""
-        rules = Rules(definition)
-        return self._rules.setdefault(rules.digest, rules)
+    def add(self, digest: str, definition: Lifecycle) -> Rules:
+        """Take a definition in, under the digest that the log names it by."""
+        return self._rules.setdefault(digest, Rules(definition, digest))
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._rules
@@ -58,6 +58,8 @@ class Definitions:
 def first(record: Record, definitions: Definitions) -> Machine:
     """Make the machine that a stream's first record begins."""
     event = record.event
+    if isinstance(event, Unknown):
+        raise UnknownEvent(event.tag, position=record.position)
     command = event.command if isinstance(event, events.Requested) else event
     if not isinstance(command, commands.Create | commands.Clone | events.Created):
         raise IllegalEvent(f"{record.stream} begins with {tag(record)}", position=record.position)
@@ -93,7 +95,7 @@ class Fleet:
         """Fold one record in, and say whether it concerned any machine."""
         self.position = record.position
         if isinstance(record.event, events.LifecycleDefined):
-            self.definitions.add(defined(record.event))
+            self.definitions.add(record.event.digest, defined(record.event))
             return "applied"
         if not of_machine(record.stream):
             return "ignored"
@@ -108,8 +110,8 @@ class Fleet:
 
 
 def defined(event: events.LifecycleDefined) -> Lifecycle:
-    """Read a recorded definition back, checked again."""
-    return msgspec.convert(event.definition, Lifecycle)
+    """Read a recorded definition back."""
+    return msgspec.convert(event.definition, Recorded)
 
 
 def transition(before: Machine, after: Machine, record: Record) -> Transition | None:
@@ -139,20 +141,36 @@ class Reducer:
     def __init__(self) -> None:
         self.fleet = Fleet()
         self.cursor = 0
+        self._opaque: set[str] = set()
+        """Streams in which something unknown has happened: what follows in them cannot be judged."""
 
     def apply(self, record: Record) -> Applied:
         """Fold a record in if it can be; `ignored` says that it could not, and nothing else happened."""
         self.cursor = record.position
+        if record.stream in self._opaque:
+            try:
+                return self.fleet.apply(record)
+            except IllegalEvent:
+                return "ignored"
         try:
             return self.fleet.apply(record)
         except UnknownEvent:
+            self._opaque.add(record.stream)
             return "ignored"
 
 
-def described(machine: Machine, as_of: Instant) -> dict[str, Any]:
-    """Describe a machine in plain values, as `show` prints it."""
+class Retry(Struct, frozen=True, gc=False):
+    """How a machine's attempts stand."""
+
+    attempts: int
+    can_retry: bool
+    backoff_seconds: float
+
+
+def described(machine: Machine, as_of: Instant, seen: Observation | None = None) -> dict[str, Any]:
+    """Describe a machine in plain values, as `show` prints it; `seen` is the last look at it."""
     title = machine.rules.definition.title
-    request = machine.request
+    request, faulty = machine.request, machine.rules.definition.faulty
     return {
         "id": machine.id,
         "name": machine.name,
@@ -172,4 +190,18 @@ def described(machine: Machine, as_of: Instant) -> dict[str, Any]:
         },
         "counting": [f"{one.meter} of {one.subject}" if one.subject else one.meter for one in machine.open],
         "snapshots": dict(machine.snapshots),
+        "takes": list(taken(machine)),
+        "next": "reconcile" if machine.spec.provider and (machine.phase in faulty or request) else "",
+        "observation": None if seen is None else msgspec.to_builtins(seen),
     }  # fmt: skip
+
+
+def taken(machine: Machine) -> Iterator[str]:
+    """Name the commands that a machine may take as it stands; some of them look at the world first."""
+    if machine.quarantined:
+        yield from machine.rules.definition.quarantine
+        return
+    for command, answer in answers(machine.rules.definition, machine.phase).items():
+        if any(not isinstance(final, Refuse) for final in leaves(answer)):
+            yield command
+    yield from (f"transition {to}" for to in machine.rules.definition.moves.get(machine.phase, ()))

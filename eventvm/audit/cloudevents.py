@@ -1,21 +1,26 @@
 """CloudEvents 1.0: a record as others read it, and a foreign claim of an end as we keep it.
 
-`time` is when it was so, `recordedtime` when we learned it, `sequence` the position. What does not exist is
-left out: a machine whose end is neither clean nor forced has no `terminalState` key at all.
+`time` is when it was so, `recordedtime` when we learned it, `sequence` the position, and `causationid` the
+sequence of the record that this one follows from. What does not exist is left out: a machine whose end is
+neither clean nor forced has no `terminalState` key at all. Instants are RFC 3339, and integers that other
+readers' 53 bits cannot hold are decimal strings.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from eventvm import events
 from eventvm.events import Destroyed, Outcome, Unknown
-from eventvm.observation import Clean, End, Forced, Instant, Observed, Termination
+from eventvm.observation import Absent, Clean, End, Forced, Instant, Manner, Observed, Termination
 from eventvm.record import Record
 from eventvm.views import tag
 
 PREFIX = "dev.eventvm."
+LARGEST = 2**53 - 1
+"""The largest integer that every JSON reader reads right."""
+MANNERS: tuple[Manner, ...] = get_args(Manner)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -42,7 +47,7 @@ def exported(record: Record, *, source: str, name: str) -> dict[str, Any]:
         "data": _data(record),
     }
     if record.cause:
-        told["causationid"] = str(record.cause)
+        told["causationid"] = f"{record.cause:020d}"
     if record.key is not None:
         told["correlationid"] = record.key
     return told
@@ -52,10 +57,26 @@ def _data(record: Record) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.json.decode(record.body)
     for field in ("type", "at"):
         data.pop(field, None)
+    data = _public(data)
     event = record.event
     if isinstance(event, events.Destroyed | events.Exited | events.Stopped) and event.end is not None:
         data |= _ending(event.end)
     return data
+
+
+def _public(value: Any, name: str = "") -> Any:
+    """Write what other readers would misread in a form that they cannot."""
+    match value:
+        case dict():
+            return {key: _public(one, key) for key, one in value.items()}
+        case list():
+            return [_public(one) for one in value]
+        case int() if name in ("wall", "deadline"):
+            return rfc3339(value)
+        case int() if abs(value) > LARGEST:
+            return str(value)
+        case _:
+            return value
 
 
 def _ending(end: End) -> dict[str, Any]:
@@ -74,9 +95,34 @@ def _ending(end: End) -> dict[str, Any]:
 
 def imported(data: dict[str, Any], at: Instant) -> Destroyed:
     """Take a foreign record of an end; a forced one keeps its code as a claim, never as a code."""
-    state, code = data.get("terminalState"), data.get("exitCode")
-    termination: Termination = Clean(code) if state == "clean" and type(code) is int else Forced()
-    claim = "" if code is None or isinstance(termination, Clean) else f"exitCode {code!r} beside {state!r}"
+    state = data.get("terminalState")
+    termination = _terminated(state, data.get("exitCode"), data.get("signal"))
     outcome: Outcome = "failed" if data.get("outcome") == "failed" else "succeeded"
-    end = End("graceful" if state == "clean" else "killed", termination)
-    return Destroyed(at=at, reason=str(data.get("reason", "")), end=end, outcome=outcome, claim=claim[:200])
+    return Destroyed(
+        at=at, reason=str(data.get("reason", "")), end=End(_manner(data, termination), termination),
+        outcome=outcome, claim=_claim(state, data.get("exitCode"), termination),
+    )  # fmt: skip
+
+
+def _terminated(state: object, code: object, signal: object) -> Termination:
+    """Believe a code beside `clean`, and one beside no state at all; beside anything else there is none."""
+    if type(code) is int and state in ("clean", None):
+        return Clean(code) if state == "clean" else Observed(code=code)
+    if state is None:
+        return Observed(signal=signal) if isinstance(signal, str) else Absent()
+    return Forced()
+
+
+def _manner(data: dict[str, Any], termination: Termination) -> Manner:
+    for manner in MANNERS:
+        if data.get("manner") == manner:
+            return manner
+    if isinstance(termination, Absent):
+        return "lost"
+    return "killed" if isinstance(termination, Forced) or getattr(termination, "signal", None) else "graceful"
+
+
+def _claim(state: object, code: object, termination: Termination) -> str:
+    if code is None or getattr(termination, "code", None) == code:
+        return ""
+    return f"exitCode {code!r} beside {state!r}"[:200]

@@ -6,6 +6,7 @@ engine/waiting.py; the providers are reached through engine/world.py. This modul
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from eventvm import commands, events
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.engine.cells import Cell, Cells
-from eventvm.engine.handle import Handle, checked, checked_reason
+from eventvm.engine.handle import Handle, checked, checked_key, checked_reason, checked_spec
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.turns import Turns
 from eventvm.engine.waiting import give_up
@@ -42,7 +43,8 @@ from eventvm.machine import Machine, evolve
 from eventvm.observation import Observation
 from eventvm.provider import Provider
 from eventvm.record import Record
-from eventvm.spec import Spec
+from eventvm.retry import Backoff
+from eventvm.spec import RestoreFrom, Spec
 from eventvm.subscription import Subscription
 from eventvm.views import Transition, first, of_machine, transition
 
@@ -92,6 +94,7 @@ class Engine:
         self._known = {**LIFECYCLES, **{one.name: one for one in lifecycles}}
         self._rules: dict[str, Rules] = {}
         self._loop = asyncio.get_running_loop()
+        self._process = os.getpid()
         self._grace_seconds = grace_seconds
         self._turns = Turns(
             log, self.cells, self._world, self.clock, host=host, owner=f"{host}/{self.clock.id()}"
@@ -105,7 +108,7 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Engine"]:
-        """Load, recover what was interrupted, serve; at the end let effects finish, and leave machines alive."""
+        """Load, recover, serve; at the end let effects finish, and leave machines alive."""
         await self.cells.load()
         self._kept = self.log.tree.size
         try:
@@ -152,46 +155,59 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _check_loop(self) -> None:
+    def check_open(self) -> None:
+        """Refuse use from elsewhere, and after the end."""
         try:
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             here = False
-        if not here:
-            raise WrongLoop("this engine belongs to another event loop or thread")
+        if not here or os.getpid() != self._process:
+            raise WrongLoop("this engine belongs to another event loop, thread or process")
         if self._closed:
             raise Closed("this engine was left; open the log again")
 
     # --- machines
 
     async def machine(self, name: str, *, lifecycle: str | None = None) -> Handle:
-        """Give a handle by name; of a machine that does not exist yet, too."""
-        self._check_loop()
+        """Give a handle by name; of a machine that does not exist yet, too, in the lifecycle that is named."""
+        self.check_open()
         holder = await self.log.find(name)
-        if holder is None:
+        cell = None if holder is None else await self.cells.cell(holder.stream)
+        other = lifecycle is not None and cell is not None and cell.machine.rules.name != lifecycle
+        if cell is None or (other and cell.machine.over):
             return Handle(self, checked(name, "name"), self.rules(lifecycle or DEFAULT), None)
-        return self._handle(await self.cells.cell(holder.stream))
+        if other:
+            raise BadInput(
+                f"{name} is a {cell.machine.rules.name}, not a {lifecycle}; leave the lifecycle out"
+            )
+        return self._handle(cell)
 
-    async def machine_by_id(self, id: str) -> Handle:  # the word of the domain
+    async def machine_by_id(self, id: str) -> Handle:  # noqa: A002  # the word of the domain
         """Give a handle by id."""
-        self._check_loop()
+        self.check_open()
         if not of_machine(id) or not (await self.log.read(stream=id, limit=1)).records:
             raise NotFound(machine=id, phase="unknown", command="look up")
         return self._handle(await self.cells.cell(id))
 
     async def machines(
         self, *, phase: str | None = None, lifecycle: str | None = None, label: str | None = None,
-        after: str = "", limit: int = PAGE,
+        after: str = "", limit: int = PAGE, ended: bool = True,
     ) -> list[Handle]:  # fmt: skip
-        """List machines in the order of their making, the ended ones too, after one of them."""
-        self._check_loop()
+        """List machines in the order of their making, after one of them, the ended ones too unless told not to."""
+        self.check_open()
+        if not ended:
+            living = sorted(id_ for id_ in self.cells.living if id_ > after)
+            cells = (self.cells.living[id_] for id_ in living)
+            return [self._handle(one) for one in cells if _matches(one.machine, phase, lifecycle, label)][
+                :limit
+            ]
         found: list[Handle] = []
         while len(found) < limit:
             streams = await self.log.streams(after=after, limit=PAGE)
             for stream in streams:
                 if of_machine(stream) and len(found) < limit:
                     machine = (cell := await self.cells.cell(stream)).machine
-                    if _matches(machine, phase, lifecycle, label):
+                    if _matches(machine, phase, lifecycle, label) and not _never_was(machine):
                         found.append(self._handle(cell))
             if len(streams) < PAGE:
                 break
@@ -209,8 +225,11 @@ class Engine:
         rules = self.rules(lifecycle)
         if phase and phase not in rules.definition.phases:
             raise BadInput(f"{lifecycle} has no phase {phase!r}; it has {', '.join(rules.definition.phases)}")
+        spec = checked_spec(spec or Spec())
+        if spec.restore_from is not None and not await self.used(key):
+            await self._check_source(spec.restore_from)
         command = commands.Create(
-            checked(name, "name"), rules.digest, spec or Spec(), phase, reason=checked_reason(reason)
+            checked(name, "name"), rules.digest, spec, phase, reason=checked_reason(reason)
         )
         return await self._begin(rules, command, key=key, actor=actor, wait=wait)
 
@@ -223,19 +242,32 @@ class Engine:
         if snapshot not in origin.snapshots and not await self.used(key):
             raise SnapshotNotFound(machine=source.name, phase=source.title, command="clone", to=snapshot)
         command = commands.Clone(
-            checked(name, "name"), origin.rules.digest, origin.id, snapshot, spec or origin.spec,
+            checked(name, "name"), origin.rules.digest, origin.id, snapshot, checked_spec(spec or origin.spec),
             reason=checked_reason(reason),
         )  # fmt: skip
         return await self._begin(origin.rules, command, key=key, actor=actor, wait=wait)
 
+    async def _check_source(self, begin: RestoreFrom) -> None:
+        """Refuse a snapshot that no record tells of."""
+        try:
+            source = await self.machine_by_id(begin.machine)
+        except NotFound:
+            raise NotFound(machine=begin.machine, phase="unknown", command="create") from None
+        if begin.snapshot not in source.snapshots:
+            raise SnapshotNotFound(
+                machine=source.name, phase=source.title, command="create", to=begin.snapshot
+            )
+
     async def _begin(
-        self, rules: Rules, command: commands.Create | commands.Clone, *, key: str | None, actor: str, wait: bool
-    ) -> Handle:
-        self._check_loop()
-        await self._define(rules)
+        self, rules: Rules, command: commands.Create | commands.Clone, *,
+        key: str | None, actor: str, wait: bool,
+    ) -> Handle:  # fmt: skip
+        self.check_open()
         cell = self.unborn(command.name, rules)
-        if key is None:
+        if not await self.used(key):
             await self._check_free(command.name, command.verb)
+            self._turns.check(cell.machine, command)
+        await self._define(rules)
         receipt = await self.submit(cell, command, key=key, name=command.name, actor=actor, wait=wait)
         handle = self._handle(await self.cells.cell(receipt.machine))
         handle.take(receipt)
@@ -246,7 +278,9 @@ class Engine:
         holder = await self.log.find(name)
         if holder is not None and holder.held:
             machine = (await self.cells.cell(holder.stream)).machine
-            raise AlreadyExists(machine=name, phase=machine.rules.definition.title(machine.phase), command=verb)
+            raise AlreadyExists(
+                machine=name, phase=machine.rules.definition.title(machine.phase), command=verb
+            )
 
     def unborn(self, name: str, rules: Rules) -> Cell:
         """Make a cell for a machine that has no records."""
@@ -255,7 +289,7 @@ class Engine:
     async def birth(self, name: str) -> Cell:
         """Wait until a machine of this name exists."""
         while True:
-            self._check_loop()
+            self.check_open()
             waiting = self.cells.named.setdefault(name, self._loop.create_future())
             if (holder := await self.log.find(name)) is not None:
                 return await self.cells.cell(holder.stream)
@@ -282,6 +316,7 @@ class Engine:
         task = self._defining.get(rules.digest)
         if task is None:
             task = self._defining[rules.digest] = self._loop.create_task(self._record_definition(rules))
+            task.add_done_callback(_heard)
         await asyncio.shield(task)
 
     async def _record_definition(self, rules: Rules) -> None:
@@ -297,7 +332,7 @@ class Engine:
             await self.log.append(Append(stream, (event,), version, self.actor))
         finally:
             del self._defining[rules.digest]
-        self.cells.definitions.add(rules.definition)
+        self.cells.definitions.add(rules.digest, rules.definition)
 
     # --- commands
 
@@ -306,11 +341,11 @@ class Engine:
         wait: bool = True, queue: bool = True,
     ) -> Receipt:  # fmt: skip
         """Carry a command through and give its receipt; cancelling this cancels nothing in the world."""
-        self._check_loop()
+        self.check_open()
         turn = self._turns.turn(cell, command, actor=actor or self.actor)
         turn.wait = wait
         if key is not None:
-            self._turns.keyed(turn, key, name)
+            self._turns.keyed(turn, checked_key(key), name)
         receipt = await self._turns.submit(turn, queue=queue)
         if self.log.tree.size - self._kept > KEEP_EVERY:
             self._kept = self.log.tree.size
@@ -325,30 +360,23 @@ class Engine:
 
     async def look(self, cell: Cell, observation: Observation | None = None) -> Receipt:
         """Look at one machine, or take what somebody has seen of it, and repair the record."""
-        self._check_loop()
+        self.check_open()
         turn = self._turns.turn(cell, None, actor=self.actor)
         turn.observation = observation
         return await self._turns.submit(turn)
 
     async def reconcile(self) -> Report:
         """Look at every living machine, each in its own turn; nothing is restarted by itself."""
-        self._check_loop()
-        reconciled: list[str] = []
-        unknown: list[str] = []
-        cells = [cell for cell in self.cells.living.values() if cell.machine.exists]
+        self.check_open()
+        found: dict[str, list[str]] = {"reconciled": [], "unknown": []}
+        cells = [cell for cell in self.cells.living.values() if not cell.machine.over]
         todo = iter(cells)
 
         async def look() -> None:
             for cell in todo:
-                if cell.turn is not None and cell.turn.worker is not None:
-                    continue  # somebody is at work on it: a half-made machine whose creator lives is left
-                try:
-                    receipt = await self.look(cell)
-                except (Inconclusive, OutcomeUnknown):
-                    unknown.append(cell.machine.id)
-                else:
-                    if receipt.how == "reconciled":
-                        reconciled.append(cell.machine.id)
+                # A machine that somebody is at work on, and be it only half made, is left to its creator.
+                if cell.turn is None or cell.turn.worker is None:
+                    found.setdefault(await self._found(cell), []).append(cell.machine.id)
 
         try:
             async with anyio.create_task_group() as tasks:
@@ -356,24 +384,41 @@ class Engine:
                     tasks.start_soon(look)
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
-        return Report(len(cells), tuple(sorted(reconciled)), tuple(sorted(unknown)))
+        return Report(len(cells), tuple(sorted(found["reconciled"])), tuple(sorted(found["unknown"])))
+
+    async def _found(self, cell: Cell) -> str:
+        """Look at one of many, and say what that came to."""
+        try:
+            return (await self.look(cell)).how
+        except (Inconclusive, OutcomeUnknown):
+            return "unknown"
 
     async def _follow(self, provider: Any) -> None:
-        """Take a provider's hints: each makes the engine look for itself."""
+        """Take a provider's hints, for ever: each makes the engine look for itself."""
+        backoff, failures = Backoff(), 0
+        while True:
+            failures = 0 if await self._hinted(provider) else failures + 1
+            await asyncio.sleep(backoff.seconds(failures))
+
+    async def _hinted(self, provider: Any) -> bool:
+        """Follow one stream of hints to its end, and say whether it gave any."""
+        gave = False
         try:
             async for id_ in provider.events():
+                gave = True
                 cell = self.cells.held(id_)
                 if cell is not None and not cell.machine.terminal and not _looks(cell):
                     turn = self._turns.turn(cell, None, actor=self.actor)
                     self._turns.submit(turn).add_done_callback(_quietly)
         except Exception:
-            logger.exception("provider %s stopped giving hints", provider.name)
+            logger.exception("provider %s gives no hints for a while", provider.name)
+        return gave
 
     # --- reading
 
     def events(self, *, after: int = 0, stream: str | None = None) -> Subscription:
         """Follow the records after a position: those that are there, then the live ones, for ever."""
-        self._check_loop()
+        self.check_open()
         return Subscription(self.log, after=after, stream=stream)
 
     def observe(self, observer: Observer, *, machine: str | None = None) -> Callable[[], None]:
@@ -381,13 +426,19 @@ class Engine:
 
         It reads the log at its own pace: if it is slow, fails or calls the engine itself, nobody is harmed.
         """
-        self._check_loop()
+        self.check_open()
         task = self._loop.create_task(self._observed(observer, machine, self.log.tree.size))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return lambda: None if task.done() else _cancel(task)
 
     async def _observed(self, observer: Observer, only: str | None, after: int) -> None:
+        try:
+            await self._observe(observer, only, after)
+        except EventvmError as problem:
+            logger.warning("an observer hears no more, because the log cannot be read on: %s", problem)
+
+    async def _observe(self, observer: Observer, only: str | None, after: int) -> None:
         machines: dict[str, Machine] = {}
         async for record in Subscription(self.log, after=after, stream=only):
             if not of_machine(record.stream):
@@ -410,21 +461,24 @@ class Engine:
             if called is not None:
                 await called
         except Exception:
-            logger.exception("an observer failed at position %d and is called again for the next", change.position)
+            logger.exception(
+                "an observer failed at position %d and is called again for the next", change.position
+            )
 
-    async def history(self, id: str) -> list[Transition]:  # the word of the domain
+    async def history(self, id: str) -> list[Transition]:  # noqa: A002  # the word of the domain
         """List every change of a machine's phase."""
         changes: list[Transition] = []
         await self._fold(id, lambda before, after, record: _add(changes, transition(before, after, record)))
         return changes
 
-    async def ledger(self, id: str) -> Ledger:  # the word of the domain
+    async def ledger(self, id: str) -> Ledger:  # noqa: A002  # the word of the domain
         """Fold the ledger of a machine."""
         ledger = Ledger()
         await self._fold(id, lambda before, _, record: ledger.add(before, record))
         return ledger
 
     async def _fold(self, stream: str, take: Callable[[Machine, Machine, Record], None]) -> None:
+        self.check_open()
         machine: Machine | None = None
         after, end = 0, False
         while not end:
@@ -445,8 +499,14 @@ def _cancel(task: "asyncio.Task[None]") -> None:
     task.cancel()
 
 
+def _heard(task: "asyncio.Task[None]") -> None:
+    """Take note of an error whose every hearer was cancelled."""
+    if not task.cancelled():
+        task.exception()
+
+
 def _quietly(future: "asyncio.Future[Receipt]") -> None:
-    """An inconclusive look that nobody asked for is no error: the machine says so itself when asked."""
+    """Take an error of a look that nobody asked for as no error: the machine says so itself when asked."""
     if not future.cancelled() and (problem := future.exception()) is not None:
         logger.info("%s", problem)
 
@@ -454,6 +514,11 @@ def _quietly(future: "asyncio.Future[Receipt]") -> None:
 def _looks(cell: Cell) -> bool:
     """Say whether a look at a machine is on its way already."""
     return any(turn.command is None for turn in (cell.turn, *(cell.queue or ())) if turn is not None)
+
+
+def _never_was(machine: Machine) -> bool:
+    """Say whether a machine's creation failed, so that nothing of it ever was."""
+    return machine.over and not machine.terminal and machine.generation == 0
 
 
 def _matches(machine: Machine, phase: str | None, lifecycle: str | None, label: str | None) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from eventvm.errors import EventvmError
 from eventvm.events import LifecycleDefined
-from eventvm.lifecycle import Lifecycle, Rules
+from eventvm.lifecycle import Recorded, Rules
 from eventvm.log import EventLog, Replay
 from eventvm.machine import Machine, blank, evolve
 from eventvm.observation import Observation
@@ -37,7 +37,8 @@ class Cell:
         self.machine = machine
         self.turn: Turn | None = None
         self.queue: deque[Turn] | None = None
-        self.waits: list[Wait] | None = None
+        self.waits: dict[Wait, None] | None = None
+        """Who waits for what, in the order of asking."""
         self.seen: Observation | None = None
         """The last look at it; memory only, for people."""
 
@@ -59,7 +60,7 @@ class Cells:
         """Fold the log, from what was kept if that is whole; a kept view that does not fit is left aside."""
         try:
             await self._fold(await self._log.kept(VIEW))
-        except (EventvmError, msgspec.MsgspecError):
+        except (EventvmError, msgspec.MsgspecError, ValueError):
             self.definitions, self.living = Definitions(), {}
             await self._fold(None)
 
@@ -72,7 +73,7 @@ class Cells:
 
     async def _apply(self, record: Record) -> None:
         if isinstance(record.event, LifecycleDefined):
-            self.definitions.add(defined(record.event))
+            self.definitions.add(record.event.digest, defined(record.event))
         elif of_machine(record.stream):
             before = await self._before(record)
             self.place(Cell(evolve(before, record.event, record.position)))
@@ -84,7 +85,7 @@ class Cells:
             return first(record, self.definitions)
         return await self.read(record.stream, until=record.position - 1)
 
-    async def read(self, id: str, *, until: int | None = None) -> Machine:  # the word of the domain
+    async def read(self, id: str, *, until: int | None = None) -> Machine:  # noqa: A002  # the word of the domain
         """Fold one machine from its stream alone, up to a position."""
         machine: Machine | None = None
         after = 0
@@ -108,14 +109,14 @@ class Cells:
         else:
             self.living[machine.id] = cell
 
-    async def cell(self, id: str) -> Cell:  # the word of the domain
+    async def cell(self, id: str) -> Cell:  # noqa: A002  # the word of the domain
         """Give the cell of a machine that has records."""
         if (cell := self.held(id)) is not None:
             return cell
         machine = await self.read(id)
         return self.held(id) or self._place_new(machine)
 
-    def held(self, id: str) -> Cell | None:  # the word of the domain
+    def held(self, id: str) -> Cell | None:  # noqa: A002  # the word of the domain
         """Give a cell that is in memory."""
         return self.living.get(id) or self._ended.get(id)
 
@@ -141,8 +142,8 @@ class Cells:
 
     async def _unpack(self, parts: Iterable[bytes]) -> None:
         definitions, *machines = parts
-        for definition in msgspec.msgpack.decode(definitions, type=dict[str, Lifecycle]).values():
-            self.definitions.add(definition)
+        for digest, definition in msgspec.msgpack.decode(definitions, type=dict[str, Recorded]).items():
+            self.definitions.add(digest, definition)
         decoder = msgspec.msgpack.Decoder(list[Machine], dec_hook=self._rules)
         for part in machines:
             for machine in decoder.decode(part):
@@ -155,7 +156,7 @@ class Cells:
 
     # --- names
 
-    def unborn(self, id: str, rules: Rules, name: str) -> Cell:  # the word of the domain
+    def unborn(self, id: str, rules: Rules, name: str) -> Cell:  # noqa: A002  # the word of the domain
         """Make the cell of a machine that has no records yet; it is placed with its first."""
         return Cell(blank(id, rules, name))
 

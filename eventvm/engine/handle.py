@@ -14,12 +14,12 @@ from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.engine.waiting import meets, wait_for
 from eventvm.errors import AlreadyExists, BadInput, InvalidTransition, NotFound, WaitTimeout
 from eventvm.events import Unknown
-from eventvm.ledger import Entry, Interval
+from eventvm.ledger import Entry, Interval, later
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.machine import Machine, blank
 from eventvm.observation import Instant, Liveness, Observation
-from eventvm.spec import Spec
-from eventvm.views import Transition, described
+from eventvm.spec import BILLED, Spec
+from eventvm.views import Retry, Transition, described
 
 if TYPE_CHECKING:
     from eventvm.engine import Engine
@@ -101,18 +101,24 @@ class Handle:
 
     def describe(self) -> dict[str, Any]:
         """Describe it in plain values: phase, open request, last observation, what is being counted."""
-        told = described(self.machine, self._engine.clock.now())
         seen = self._cell.seen if self._cell is not None else None
-        told["observation"] = None if seen is None else msgspec.to_builtins(seen)
-        return told
+        return described(self.machine, self._engine.clock.now(), seen)
+
+    @property
+    def retry(self) -> Retry:
+        """How often it was tried, whether it may be tried again, and after how long."""
+        attempts, backoff = self.machine.attempts, self.lifecycle.retry
+        return Retry(attempts, backoff.can_retry(attempts), backoff.seconds(attempts))
 
     # --- verbs
 
     async def create(self, spec: Spec | None = None, **options: Any) -> Receipt:
         """Begin the life of a machine that does not exist yet, under this handle's name."""
+        if self._cell is not None and not self.machine.over:
+            raise AlreadyExists(machine=self.name, phase=self.title, command="create")
         made = await self._engine.create(self._name, spec, lifecycle=self._rules.name, **options)
         assert made.receipt is not None
-        self._cell = made._cell  # another of our own kind
+        self._cell = made._cell  # noqa: SLF001  # another of our own kind
         return self.take(made.receipt)
 
     def take(self, receipt: Receipt) -> Receipt:
@@ -150,7 +156,8 @@ class Handle:
 
     async def restore(self, snapshot: str, spec: Spec | None = None, **options: Any) -> Receipt:
         """Put it back to a snapshot, in a new shape if one is given."""
-        return await self._send(commands.Restore, {"snapshot": snapshot, "spec": spec}, options)
+        fields = {"snapshot": snapshot, "spec": None if spec is None else checked_spec(spec)}
+        return await self._send(commands.Restore, fields, options)
 
     async def clone(self, name: str, snapshot: str, spec: Spec | None = None, **options: Any) -> "Handle":
         """Begin a new life as a copy of one of its snapshots."""
@@ -174,7 +181,7 @@ class Handle:
 
     async def transition_to(self, to: str, reason: str = "", *, data: Any = None, **options: Any) -> Receipt:
         """Record a move along one of its lifecycle's edges."""
-        fields = {"to": to, "data": None if data is None else msgspec.to_builtins(data)}
+        fields = {"to": to, "data": checked_data(data)}
         return await self._send(commands.Transition, fields, {"reason": reason, **options})
 
     async def force_phase(self, to: str, reason: str, **options: Any) -> Receipt:
@@ -195,7 +202,10 @@ class Handle:
             raise BadInput("an attestation needs a reason: what makes you sure?")
         if liveness == "unknown":
             raise BadInput("attest what you know: alive or gone")
-        return await self._send(commands.Attest, {"liveness": liveness, "at": at}, {"reason": reason, **options})
+        self._check_past(at)
+        return await self._send(
+            commands.Attest, {"liveness": liveness, "at": at}, {"reason": reason, **options}
+        )
 
     async def advance_retry(self, **options: Any) -> Receipt:
         """Count one more attempt."""
@@ -209,10 +219,17 @@ class Handle:
         """Correct one entry of its ledger; the entry stays, and the correction names it."""
         if not reason:
             raise BadInput("a correction needs a reason")
+        self._check_past(at)
         fields = {
-            "position": entry.position, "meter": entry.meter, "edge": entry.edge, "subject": entry.subject, "at": at,
+            "position": entry.position, "meter": entry.meter, "edge": entry.edge,
+            "subject": entry.subject, "at": at,
         }  # fmt: skip
         return await self._send(commands.Correct, fields, {"reason": reason, **options})
+
+    def _check_past(self, at: Instant | None) -> None:
+        """Refuse an instant that has not come yet: nobody can have seen it."""
+        if at is not None and later(at, self._engine.clock.now()):
+            raise BadInput("the instant lies in the future; give the time at which it was so")
 
     async def reconcile(self) -> Receipt:
         """Look at it, and repair the record if it has drifted."""
@@ -222,13 +239,16 @@ class Handle:
         """Take what somebody else has seen of it; told twice or too late, it changes nothing."""
         return await self._engine.look(self._born("tell"), observation)
 
-    def _send(self, kind: type[Command], fields: dict[str, Any], options: dict[str, Any]) -> Awaitable[Receipt]:
+    def _send(
+        self, kind: type[Command], fields: dict[str, Any], options: dict[str, Any]
+    ) -> Awaitable[Receipt]:
         reason = checked_reason(options.pop("reason", ""))
         return self.send(kind(**fields, reason=reason), **options)
 
     async def send(
-        self, command: Command, *, key: str | None = None, actor: str = "", wait: bool = True, queue: bool = True
-    ) -> Receipt:
+        self, command: Command, *,
+        key: str | None = None, actor: str = "", wait: bool = True, queue: bool = True,
+    ) -> Receipt:  # fmt: skip
         """Send any command of the catalogue."""
         cell = self._cell or self._engine.unborn(self._name, self._rules)
         receipt = await self._engine.submit(
@@ -243,12 +263,19 @@ class Handle:
 
     # --- waiting and reading
 
-    async def wait(self, *goals: str, after: int | None = None, timeout: float | None = None) -> Receipt:  # part of the public promise
+    async def wait(
+        self,
+        *goals: str,
+        after: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # promised
+    ) -> Receipt:
         """Wait for one of several phases, or `settled`, or `terminal`, passed through or present.
 
-        It counts from `after`, else from the last receipt of this handle, and then raises Unreachable as soon
-        as nothing under way leads to a goal. A wait without a receipt goes on, also before the machine exists.
+        It counts from `after`, else from the last receipt of this handle, and then raises Unreachable as
+        soon as nothing under way leads to a goal. A wait without a receipt goes on, also before the machine
+        exists.
         """
+        self._engine.check_open()
         after = self._after if after is None else after
         try:
             async with asyncio.timeout(timeout):
@@ -266,7 +293,10 @@ class Handle:
         log, cells = self._engine.log, self._engine.cells
         return await wait_for(log, cells, self._cell, goals, after=after, hopeful=hopeful)
 
-    async def wait_exit(self, timeout: float | None = None) -> "ExitStatus":  # part of the public promise
+    async def wait_exit(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # promised
+    ) -> "ExitStatus":
         """Wait for the end of its life and say how it ended; refused before it has begun."""
         if self._cell is None or self.phase == self.lifecycle.initial:
             raise InvalidTransition(machine=self.name, phase=self.title, command="wait for the exit")
@@ -321,6 +351,9 @@ def _exit_error(machine: Machine, reason: str) -> str:
 
 NAME_CHARACTERS = 128
 REASON_CHARACTERS = 1000
+KEY_CHARACTERS = 200
+DATA_BYTES = 65_536
+LARGEST = 2**63
 
 
 def checked(name: str, what: str) -> str:
@@ -328,9 +361,37 @@ def checked(name: str, what: str) -> str:
     plain = name.replace("-", "").replace("_", "").replace(".", "").replace(":", "").replace("/", "")
     if not plain.isascii() or not plain.isalnum() or len(name) > NAME_CHARACTERS:
         raise BadInput(
-            f"{what} {name!r} is refused: use 1 to {NAME_CHARACTERS} of A-Z a-z 0-9 - _ . : / with a letter or digit"
+            f"{what} {name!r} is refused: use 1 to {NAME_CHARACTERS} of A-Z a-z 0-9 - _ . : / "
+            "with a letter or digit"
         )
     return name
+
+
+def checked_spec(spec: Spec) -> Spec:
+    """Refuse amounts that no machine can have and no bill can count."""
+    for field in BILLED:
+        if not 0 <= getattr(spec, field) < LARGEST:
+            raise BadInput(f"{field} is an amount from 0 to 2^63-1, not {getattr(spec, field)}")
+    return spec
+
+
+def checked_data(data: Any) -> Any:
+    """Refuse data that is no JSON, or more of it than a record should hold."""
+    try:
+        plain = msgspec.to_builtins(data)
+        size = len(msgspec.json.encode(plain))
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise BadInput(f"data is what JSON can hold, or a msgspec Struct of it: {problem}") from problem
+    if size > DATA_BYTES:
+        raise BadInput(f"data has at most {DATA_BYTES} bytes as JSON, this has {size}; keep it elsewhere")
+    return plain
+
+
+def checked_key(key: str) -> str:
+    """Refuse a key that says nothing, or that is too long to be kept for ever."""
+    if not 0 < len(key) <= KEY_CHARACTERS or not key.isprintable():
+        raise BadInput(f"a key has 1 to {KEY_CHARACTERS} printable characters")
+    return key
 
 
 def checked_reason(reason: str) -> str:

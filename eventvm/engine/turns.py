@@ -47,13 +47,14 @@ from eventvm.events import TAGS, Event, Failure, Fault, Unknown
 from eventvm.ledger import Ledger
 from eventvm.log import Append, EventLog, Ticket
 from eventvm.machine import ATTESTED, Machine, evolve, steps
-from eventvm.observation import Evidence, Observation
+from eventvm.observation import End, Evidence, Observation
 from eventvm.record import Record
 from eventvm.tables import Effect, Fact, Look, Nothing, Step
 from eventvm.views import first, tag
 
 NAMING = (
-    events.Requested, events.Created, events.CreateFailed, events.Abandoned, events.Renamed, events.RenameFailed,
+    events.Requested, events.Created, events.CreateFailed, events.Abandoned, events.Renamed,
+    events.RenameFailed,
 )  # fmt: skip
 """Events that may claim or release a name wherever they stand."""
 
@@ -119,7 +120,9 @@ Then = Callable[[Turn, Exception | None], None]
 class Turns:
     """Carries commands through: decides, appends, lets the world be touched, and learns what is durable."""
 
-    def __init__(self, log: EventLog, cells: Cells, world: World, clock: Clock, *, host: str, owner: str) -> None:
+    def __init__(
+        self, log: EventLog, cells: Cells, world: World, clock: Clock, *, host: str, owner: str
+    ) -> None:
         self._log = log
         self._cells = cells
         self._world = world
@@ -241,18 +244,19 @@ class Turns:
         outcome = Outcome(self._clock.now(), reason=command.reason)
         if seen is not None and tag in SEEN:
             when = seen.evidence.when if tag == "machine.exited" else None
-            outcome = Outcome(when or outcome.at, command.reason or WHY[tag], end=seen.end, evidence=seen.evidence)
+            reason = command.reason or WHY[tag]
+            outcome = Outcome(when or outcome.at, reason, end=seen.end, evidence=seen.evidence)
         return fact(turn.cell.machine, tag, command, outcome)
 
     def _told(self, turn: Turn, problem: Exception | None) -> None:
-        """The fact is durable, or refused by the log: the turn is over."""
+        """End the turn: its fact is durable, or refused by the log."""
         if isinstance(problem, KeyTaken):
             self._employ(turn, self._work(turn))
         else:
             self._end(turn, problem)
 
     def _told_more(self, turn: Turn, problem: Exception | None) -> None:
-        """The fact is durable: ask the phase that it has led to; what was seen before still holds."""
+        """Ask the phase that the fact has led to; what was seen before still holds."""
         if problem is not None:
             self._end(turn, problem)
         else:
@@ -303,13 +307,13 @@ class Turns:
             raise
 
     def _left(self, turn: Turn, work: Coroutine[Any, Any, None], worker: asyncio.Task[None]) -> None:
-        """A worker has ended; one that was cancelled may never have begun."""
+        """Take leave of a worker; one that was cancelled may never have begun."""
         work.close()
         if worker.cancelled():
             self._interrupted(turn)
 
     def _interrupted(self, turn: Turn) -> None:
-        """The worker was cancelled; once nothing of it is on its way to the log, the turn is over.
+        """End the turn of a cancelled worker, once nothing of it is on its way to the log.
 
         A request that it made stays open, and whoever comes next looks what became of it.
         """
@@ -353,11 +357,12 @@ class Turns:
         """Make the request durable, then the calls, each outcome durable before the next call begins."""
         machine, command = turn.cell.machine, turn.command
         assert command is not None
-        self._world.check(machine, command, machine.rules.definition.effects[effect.name])
+        told = machine.rules.definition.effects[effect.name]
+        self._world.check(machine, command, told)
         at = self._clock.now()
         requested = events.Requested(
             at=at, reason=command.reason, command=command, effect=effect.name, host=self._host,
-            owner=self._owner, deadline=at.wall + self._world.deadline_ns,
+            owner=self._owner, deadline=self._world.deadline(at.wall, len(told)),
         )  # fmt: skip
         await self._appended(turn, requested, keyed=True)
         turn.asked = turn.cell.machine.position
@@ -367,18 +372,21 @@ class Turns:
         self._finish(turn)
 
     def _finish(self, turn: Turn) -> None:
-        """The request is closed: say so, or name the fault that ended it early."""
+        """Say that the request is closed, or name the fault that ended it early."""
         receipt = receipt_of(turn.cell.machine, "done")
         self._end(turn, EffectFailed(receipt, turn.fault.message) if turn.fault is not None else None)
 
     async def _steps(self, turn: Turn) -> None:
         """Carry out what is left of the open request, up to the first fault that ends it."""
+        end: End | None = None
         for step in steps(turn.cell.machine):
             machine = turn.cell.machine
             assert machine.request is not None
             outcome = await self._world.call(machine, step, machine.request.command)
-            if outcome.fault is not None and outcome.fault.kind in UNCLEAR:
+            if outcome.unclear:
                 outcome = await self._seen(turn, step, outcome)
+            end = outcome.end or end  # a step without an event may have seen the end that a later one tells
+            outcome = replace(outcome, end=end)
             event = conclude(machine, step, outcome)
             turn.fault = outcome.fault if step.failed is not None else None
             if event is not None:
@@ -387,7 +395,7 @@ class Turns:
                 return
 
     async def _seen(self, turn: Turn, step: Step, outcome: Outcome) -> Outcome:
-        """A call has no clear outcome: look, and say whether the step happened; raise while nobody can tell."""
+        """Look whether a step without a clear outcome happened; raise while nobody can tell."""
         if step.failed is None:
             return outcome
         seen = await self._probe(turn)
@@ -396,11 +404,11 @@ class Turns:
         if shown is None:
             assert outcome.fault is not None
             raise OutcomeUnknown(receipt_of(machine, "requested"), outcome.fault.message)
-        evident = replace(outcome, at=self._clock.now(), evidence=seen.evidence)
+        evident = replace(outcome, at=self._clock.now(), evidence=seen.evidence, unclear=False)
         return replace(evident, fault=None, end=seen.end) if shown else evident
 
     async def _resume(self, turn: Turn) -> None:
-        """A request is open that nobody works on: conclude it by what can be seen, or abandon it."""
+        """Conclude an open request that nobody works on by what can be seen, or abandon it."""
         if isinstance(turn.command, commands.Attest):
             return
         if turn.intrusive:
@@ -408,7 +416,10 @@ class Turns:
             return
         seen = await self._probe(turn)
         await self._recover(turn, seen)
-        if (request := turn.cell.machine.request) is not None:
+        request = turn.cell.machine.request
+        if request is not None and turn.command is not None and self._clock.wall() > request.deadline:
+            await self._abandon(turn)
+        elif request is not None:
             problem = f"{request.command.verb}, requested at {request.position}: {seen.detail or 'no answer'}"
             raise OutcomeUnknown(receipt_of(turn.cell.machine, "requested"), problem)
 
@@ -421,7 +432,7 @@ class Turns:
             await self._appended(turn, event, cause=machine.request.position)
 
     async def _abandon(self, turn: Turn) -> None:
-        """Give the open request up, if the command will be taken once it is; else refuse and change nothing."""
+        """Give the open request up, unless the command would be refused even then."""
         machine, command = turn.cell.machine, turn.command
         assert machine.request is not None
         assert command is not None
@@ -436,8 +447,8 @@ class Turns:
 
     async def _reconcile(self, turn: Turn) -> None:
         """Look at the machine unasked and append what that means, if it means anything."""
-        if turn.cell.machine.terminal:
-            turn.how = "nothing"
+        if turn.cell.machine.over or not turn.cell.machine.spec.provider and turn.observation is None:
+            turn.how = "nothing" if turn.how == "done" else turn.how
             self._end(turn)
             return
         seen = turn.observation or await self._probe(turn)
@@ -454,7 +465,7 @@ class Turns:
         self._end(turn)
 
     def _attested(self, turn: Turn) -> tuple[Event, ...]:
-        """An attestation and all that follows from it, as one append: what was open is concluded by it."""
+        """Tell an attestation and all that follows from it, as one append."""
         command, machine = turn.command, turn.cell.machine
         assert isinstance(command, commands.Attest)
         at, alive = command.at or self._clock.now(), command.liveness == "alive"
@@ -494,7 +505,7 @@ class Turns:
     # --- keys
 
     async def _repeat(self, turn: Turn, record: Record) -> None:
-        """This key was used before: give the receipt that it led to, or the error."""
+        """Give the receipt, or the error, that the earlier use of a key led to."""
         assert turn.key is not None
         cell = await self._cells.cell(record.stream)
         if record.digest not in (turn.digest, await self._digest_then(turn, record)):
@@ -516,10 +527,10 @@ class Turns:
         if record.version == 1 or record.stream != turn.cell.machine.id:
             return turn.digest
         before = await self._cells.read(record.stream, until=record.position - 1)
-        return _digest(before.name, turn.command)
+        return _digest(before.name, turn.command, before.rules.name)
 
     def _move(self, turn: Turn, cell: Cell) -> None:
-        """The key belongs to another machine's stream: wait there for that machine's turn."""
+        """Wait for the turn of the machine in whose stream the key is."""
         moved = Turn(cell, turn.command, turn.future)
         moved.key, moved.digest, moved.actor, moved.wait = turn.key, turn.digest, turn.actor, turn.wait
         turn.future = self._loop.create_future()
@@ -536,7 +547,8 @@ class Turns:
                 if closed and not _belongs(record, last, asked):
                     end = True
                     break
-                machine = evolve(machine or first(record, self._cells.definitions), record.event, record.position)
+                machine = machine or first(record, self._cells.definitions)
+                machine = evolve(machine, record.event, record.position)
                 closed = record.position >= asked.position and _closed(machine, asked)
                 last = record
             after, end = page.position, end or page.end
@@ -585,10 +597,10 @@ class Turns:
         after = machine
         for event in told:
             after = evolve(after, event, machine.position + 1)
-        before_names, after_names = machine.names, after.names
+        held, holds = _reserved(machine), _reserved(after)
         return (
-            tuple(name for name in after_names if name not in before_names),
-            tuple(name for name in before_names if name not in after_names),
+            tuple(name for name in holds if name not in held),
+            tuple(name for name in held if name not in holds),
         )
 
     @staticmethod
@@ -603,7 +615,7 @@ class Turns:
         return problem
 
     def _learn(self, cell: Cell, record: Record) -> None:
-        """A record is durable: the cell moves, and whoever waits for that is told."""
+        """Move the cell, because a record is durable, and tell whoever waits for that."""
         before = cell.machine
         cell.machine = after = evolve(before, record.event, record.position)
         if before.version == 0 or after.terminal != before.terminal:
@@ -620,18 +632,28 @@ class Turns:
         turn.actor = actor
         return turn
 
+    def check(self, machine: Machine, command: Command) -> None:
+        """Refuse what would be refused, before anything at all is written for it."""
+        decision = decide(machine, command)
+        if isinstance(decision, Effect):
+            self._world.check(machine, command, machine.rules.definition.effects[decision.name])
+
     def keyed(self, turn: Turn, key: str, name: str) -> Turn:
         """Give a turn its key, and the digest of what it is used for."""
         turn.key = key
-        turn.digest = _digest(name, turn.command)
+        turn.digest = _digest(name, turn.command, turn.cell.machine.rules.name)
         return turn
 
 
-UNCLEAR = ("TimeoutError", "Unclear")
-"""Faults that leave open whether the step happened."""
+def _reserved(machine: Machine) -> tuple[str, ...]:
+    """List the names that nobody else may take: its own, and one that a rename under way will give it."""
+    return (*machine.names, machine.claims) if machine.claims else machine.names
 
 
-def _digest(name: str, command: Command | None) -> bytes:
+def _digest(name: str, command: Command | None, lifecycle: str) -> bytes:
+    """Digest what a key is used for, as its caller said it: a lifecycle by its name, whatever its tables."""
+    if isinstance(command, commands.Create | commands.Clone):
+        command = replace(command, lifecycle=lifecycle)
     return sha256(_encode([name, command])).digest()
 
 

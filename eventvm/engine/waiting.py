@@ -58,21 +58,24 @@ def check_goals(machine: Machine, goals: tuple[str, ...]) -> None:
 
 
 def notice(cell: Cell) -> None:
-    """The machine has moved, or its turn has ended: settle the waits that this decides."""
+    """Settle the waits that a move of the machine, or the end of its turn, decides."""
     if not cell.waits:
         return
     machine, busy = cell.machine, cell.turn is not None
-    left = []
-    for wait in cell.waits:
-        if wait.future.done():
-            continue
-        if meets(machine, wait.goals):
-            wait.future.set_result(receipt_of(machine, "reached"))
-        elif hopeless(machine, wait, busy=busy):
-            wait.future.set_result(machine)
-        else:
-            left.append(wait)
-    cell.waits = left or None
+    cell.waits = {wait: None for wait in cell.waits if not decided(wait, machine, busy=busy)} or None
+
+
+def decided(wait: Wait, machine: Machine, *, busy: bool) -> bool:
+    """Settle a wait that is at its goal or without hope, and say whether it is settled."""
+    if wait.future.done():
+        return True
+    if meets(machine, wait.goals):
+        wait.future.set_result(receipt_of(machine, "reached"))
+    elif hopeless(machine, wait, busy=busy):
+        wait.future.set_result(machine)
+    else:
+        return False
+    return True
 
 
 def give_up(cells: Cells, problem: EventvmError) -> None:
@@ -97,13 +100,14 @@ async def wait_for(  # the options of a wait
             return passed
         looked = until
     wait = Wait(goals, asyncio.get_running_loop().create_future(), hopeful=hopeful)
-    cell.waits = [*(cell.waits or ()), wait]
-    notice(cell)
+    if not decided(wait, cell.machine, busy=cell.turn is not None):
+        cell.waits = cell.waits or {}
+        cell.waits[wait] = None
     try:
         outcome = await wait.future
     finally:
-        if cell.waits and wait in cell.waits:
-            cell.waits.remove(wait)
+        if cell.waits:
+            cell.waits.pop(wait, None)
     if isinstance(outcome, Receipt):
         return outcome
     record = await _last_hope(log, cells, outcome, wait, after or 0)

@@ -12,7 +12,7 @@ from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
 from eventvm.machine import Machine
 from eventvm.observation import Evidence, Observation, unknown
-from eventvm.provider import Provider, Target, lacks, undone
+from eventvm.provider import Provider, Target, Unclear, lacks, undone
 from eventvm.tables import Step
 
 FAULT_CHARACTERS = 500
@@ -33,14 +33,13 @@ class World:
         self._deadline_seconds = deadline_seconds
         self._probe_seconds = probe_seconds
 
-    @property
-    def deadline_ns(self) -> int:
-        """How long a call may take."""
-        return int(self._deadline_seconds * 1_000_000_000)
+    def deadline(self, at: int, steps: int) -> int:
+        """Say by when an effect of so many calls has ended, however each of them goes."""
+        return at + int(steps * (self._deadline_seconds + self._probe_seconds) * 1_000_000_000)
 
     def check(self, machine: Machine, command: Command, steps: tuple[Step, ...]) -> None:
         """Refuse what the provider cannot do before anything is written."""
-        spec = command.spec if isinstance(command, commands.Create | commands.Clone) else machine.spec
+        spec = getattr(command, "spec", None) or machine.spec
         hand = self.providers.get(spec.provider)
         name = machine.name or getattr(command, "name", machine.id)
         if hand is None:
@@ -53,7 +52,7 @@ class World:
             if lacks(hand, step.call):
                 why = f"provider {hand.name} does not support {step.call}"
                 raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
-        if isinstance(command, commands.Create) and (fields := undone(hand, spec)):
+        if spec is not machine.spec and (fields := undone(hand, spec)):
             why = f"provider {hand.name} would drop {', '.join(fields)}"
             raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
 
@@ -68,14 +67,15 @@ class World:
         begins = step.call in BEGINS or (step.call == "create" and machine.spec.restore_from is not None)
         incarnation = machine.incarnation + begins
         target = Target(machine.id, machine.name, incarnation, self._spec(machine, step, command))
+        limit = asyncio.timeout(self._deadline_seconds)
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with limit:
                 end, size = await provider.call(self._hand(machine), step.call, target, command)
-        except TimeoutError:
-            message = f"{step.call} did not end within {self._deadline_seconds:g} s"
-            return Outcome(self._clock.now(), fault=Fault("TimeoutError", message))
-        except Exception as problem:  # a failure of the world is an event, whatever its class
-            return Outcome(self._clock.now(), fault=fault_of(problem))
+        except Exception as problem:  # noqa: BLE001  # a failure of the world is an event, whatever its class
+            fault, late = fault_of(problem), limit.expired()
+            if late:
+                fault = Fault(fault.kind, f"{step.call} did not end within {self._deadline_seconds:g} s")
+            return Outcome(self._clock.now(), fault=fault, unclear=late or isinstance(problem, Unclear))
         return Outcome(self._clock.now(), end=end, size=size)
 
     @staticmethod
@@ -91,7 +91,7 @@ class World:
                 return await self._hand(machine).probe(target)
         except TimeoutError:
             return unknown(machine.spec.provider, f"the probe did not end within {self._probe_seconds:g} s")
-        except Exception as problem:  # unknown is an observation, not an error
+        except Exception as problem:  # noqa: BLE001  # unknown is an observation, not an error
             return Observation(
                 "unknown", Evidence(machine.spec.provider or "nobody"), detail=fault_of(problem).message
             )

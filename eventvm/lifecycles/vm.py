@@ -158,7 +158,7 @@ vm = Lifecycle(
         "correct": Fact("ledger.corrected"),
         "restore": RESTORE,
         "destroy": REMOVE,
-        "destroy_forced": REMOVE,
+        "destroy_forced": Look(alive=Effect("kill_and_remove"), gone=REMOVE.gone, unknown=REMOVE.unknown),
     },
     arrows={
         ANY: {

@@ -30,7 +30,7 @@ from eventvm.errors import (
     NameTaken,
     StaleVersion,
 )
-from eventvm.events import SCHEMA, encode
+from eventvm.events import SCHEMA, decode, encode
 from eventvm.log import PAGE, Append, Ticket, paged
 from eventvm.merkle import ZERO, Tree
 from eventvm.record import Page, Record, leaf
@@ -120,6 +120,7 @@ class Batch:
                 self.names[name] = (append.stream, False)
 
     def _records(self, append: Append, head: Head) -> tuple[Record, ...]:
+        """Make the records, each with its event as it will be read: what cannot be read is never written."""
         stream, actor, cause, recorded_at = append.stream, append.actor, append.cause, self.recorded_at
         position = self.tree.size
         version, previous, above = head.version, head.position, head.leaf
@@ -135,8 +136,8 @@ class Batch:
             )  # fmt: skip
             made.append(
                 Record(
-                    position, stream, version, recorded_at, actor, event, body, hashed, previous, key, digest,
-                    cause,
+                    position, stream, version, recorded_at, actor, decode(body), body, hashed, previous, key,
+                    digest, cause,
                 )
             )  # fmt: skip
             previous, above, key, digest = position, hashed, None, b""

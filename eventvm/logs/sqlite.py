@@ -279,15 +279,19 @@ class SqliteLog(SqliteReading, GroupCommit):
         raise LogUnavailable(f"{self.path} could not be written: {problem}") from problem
 
     async def _fence(self, problem: Exception) -> None:
-        """Keep a batch that was written whole and not synced from coming back.
+        """After a sync that failed, see to it that what the file says now is what it will say after a crash.
 
-        Reopening looks at the disk only when no reader in another process holds the WAL's index; else the
-        frames of that batch lie behind its end until a later commit covers them, and a crash would bring
-        them back.
+        A batch that was written whole comes back from behind the end of the WAL, unless a later commit covers
+        it: reopening looks at the disk only when no reader in another process holds the WAL's index. And what
+        the kernel failed to write it may have forgotten to write: only a checkpoint writes it again.
         """
-        if getattr(problem, "sqlite_errorcode", 0) in UNSYNCED:
-            with translated(self.path):
-                await self._writing.execute(FENCE)
+        if getattr(problem, "sqlite_errorcode", 0) not in UNSYNCED:
+            return
+        with translated(self.path):
+            await self._writing.execute(FENCE)
+            ((_, frames, copied),) = await self._writing.execute_fetchall("PRAGMA wal_checkpoint")
+        if frames != copied:
+            raise LogUnavailable("a reader keeps it from being written again")
 
     async def _reconnect(self) -> None:
         if self._gone is not None:

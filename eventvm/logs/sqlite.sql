@@ -55,7 +55,7 @@ CREATE TABLE kept(
     view TEXT NOT NULL,
     part INTEGER NOT NULL,                -- 0 holds the tree that the view was folded at
     size INTEGER NOT NULL,
-    digest BLOB NOT NULL,
+    digest BLOB NOT NULL,                 -- over the whole view, so that a part cannot go missing
     bytes BLOB NOT NULL,
     PRIMARY KEY (view, part)
 ) STRICT;

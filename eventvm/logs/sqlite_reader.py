@@ -126,7 +126,7 @@ class SqliteReader(SqliteReading):
         self.path = path
         self._tree = Tree()
         self._reading: aiosqlite.Connection | None = None
-        self._mark: tuple[int, ...] | None = None
+        self._mark: Mark | None = None
         """What the file was like when it was opened as immutable; None when it was not."""
         self._connecting = asyncio.Lock()
 
@@ -157,9 +157,9 @@ class SqliteReader(SqliteReading):
 
     async def _connect(self) -> bool:
         with translated(self.path):
-            unused = not beside(self.path, "-wal").exists()
-            self._mark = _marked(self.path) if unused else None
-            self._reading = await connect_reader(self.path, immutable=unused)
+            mark = _marked(self.path)
+            self._mark = mark if mark.unused else None
+            self._reading = await connect_reader(self.path, immutable=mark.unused)
             return await is_log(self._reading, self.path)
 
     async def _reconnect(self, stale: aiosqlite.Connection) -> None:
@@ -227,9 +227,10 @@ class SqliteReader(SqliteReading):
         """Drop it at once, as a log may."""
 
     async def close(self) -> None:
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            await shut(reading)
+        async with self._connecting:
+            reading, self._reading = self._reading, None
+            if reading is not None:
+                await shut(reading)
 
 
 # --- the file ---------------------------------------------------------------------------------------
@@ -240,10 +241,19 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _marked(path: Path) -> tuple[int, ...]:
-    """Tell a file from what it was; it is only looked at from outside, because closing it drops locks."""
+class Mark(NamedTuple):
+    """What a file is like from outside; opening and closing it would drop SQLite's locks."""
+
+    modified: int
+    size: int
+    inode: int
+    unused: bool
+    """Whether nobody has it open, nor was killed while it was."""
+
+
+def _marked(path: Path) -> Mark:
     there = path.stat()
-    return there.st_mtime_ns, there.st_size, there.st_ino, beside(path, "-wal").exists()
+    return Mark(there.st_mtime_ns, there.st_size, there.st_ino, not beside(path, "-wal").exists())
 
 
 async def connected(connecting: aiosqlite.Connection) -> aiosqlite.Connection:
@@ -283,9 +293,9 @@ def _uri(path: Path, immutable: bool) -> str:  # noqa: FBT001  # named where it 
 
 async def _refuse_foreign(path: Path) -> bool:
     """Refuse what is no log of ours without touching it; False: there is nothing at all."""
-    if not _holds_anything(path):
-        return False
     with translated(path):
+        if not _holds_anything(path):
+            return False
         connection = await connect_reader(path, immutable=True)
         try:
             await is_log(connection, path)

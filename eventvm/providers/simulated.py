@@ -28,7 +28,8 @@ from eventvm.provider import Source, Target, Unclear
 from eventvm.spec import Spec
 
 Act = Literal["succeed", "fail", "hang", "lost", "fail_after", "pretend", "unclear"]
-"""What a call does. `lost` does the deed and never answers, `fail_after` does the deed and then fails; `pretend` succeeds without the deed."""
+"""What a call does. `lost` does the deed and never answers, `fail_after` does it and then fails; `pretend`
+succeeds without it."""
 
 
 class Script(Struct, frozen=True):
@@ -86,7 +87,9 @@ class Simulated:
         else:
             self._always[name, call] = act if isinstance(act, Script) else Script(act)
 
-    def die(self, name: str, *, code: int | None = None, manner: Manner = "crashed", at: Instant | None = None) -> None:
+    def die(
+        self, name: str, *, code: int | None = None, manner: Manner = "crashed", at: Instant | None = None
+    ) -> None:
         """Let a machine end by itself; with a code, the bridge authenticates it."""
         for id_, machine in self.world.items():
             if machine.name == name and machine.alive:

@@ -1,7 +1,7 @@
-"""A program that is killed: for each line on stdin it forks a writer, kills it at a random moment and tells what it heard.
+"""A program that forks writers on request, kills them at random moments, and says what it heard.
 
-A request is JSON {path, name, acks, microseconds, early, suicide}; the answer is the lines that the writer wrote
-to its pipe: "tried NAME SIZE" before an append, "acked NAME" after its await has returned.
+A request is JSON {path, name, acks, microseconds, early, suicide}; the answer is the lines that the writer
+wrote to its pipe: "tried NAME SIZE" before an append, "acked NAME" after its await has returned.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class Writer:
 
 
 def killed(request: dict) -> list[str]:
-    """Fork a writer, kill it once it has acknowledged so much and a moment has passed, and give what it told."""
+    """Fork a writer, kill it a moment after it has acknowledged so much, and give what it told."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -83,4 +83,5 @@ def killed(request: dict) -> list[str]:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        print(json.dumps(killed(json.loads(line))), flush=True)
+        sys.stdout.write(json.dumps(killed(json.loads(line))) + "\n")
+        sys.stdout.flush()

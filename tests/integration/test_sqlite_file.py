@@ -5,7 +5,8 @@ import os
 import random
 import socket
 import sqlite3
-from contextlib import suppress
+import sys
+from contextlib import AsyncExitStack, suppress
 
 import anyio
 import pytest
@@ -489,6 +490,55 @@ async def test_a_log_that_somebody_else_has_written_takes_no_more(path, adding, 
             await log.append(adding("a", 1))
         with pytest.raises(CommitUnknown):
             await log.append(adding("a", 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fails syncs by seccomp, which only Linux has")
+@pytest.mark.parametrize("watched", [False, True])
+async def test_after_a_failed_sync_the_answer_is_what_a_crash_leaves(path, elsewhere, replayed, watched):
+    """A reader in another process keeps the WAL's index alive, so reopening does not look at the disk."""
+    code = """
+import ctypes, platform, struct
+
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
+
+def fail_syncs():
+    "Let each fdatasync of this thread alone fail with EIO; reconnecting brings another thread."
+    number = {"x86_64": 75, "aarch64": 83}[platform.machine()]
+    code = b"".join(struct.pack("HBBI", *step) for step in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050005), (0x06, 0, 0, 0x7FFF0000)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, ctypes.byref(Program(4, code)), 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+async def main():
+    async with open_log(path) as log:
+        await log.append(adding("a", 0, "x", "y"))
+        say(open=True)
+        await told()
+        await log._writing._execute(fail_syncs)
+        try:
+            said = len(await log.append(adding("b", 0, "x", "y", "z")))
+        except LogUnavailable as problem:
+            said = str(problem)
+        say(said=said)
+        await told()
+asyncio.run(main())
+"""
+    async with elsewhere(code) as writer, AsyncExitStack() as stack:
+        await writer.says()
+        reader = await stack.enter_async_context(open_log(path, read_only=True)) if watched else None
+        await writer.tell()
+        said = (await writer.says())["said"]
+        writer.process.kill()
+        await writer.process.wait()
+        if reader is not None:
+            await reader.close()
+        path.with_name("log.db-shm").unlink()
+        async with open_log(path) as log:
+            streams = {record.stream for record in await replayed(log)}
+    assert ("disk I/O error" in str(said)) == watched
+    assert streams == ({"a"} if watched else {"a", "b"})
 
 
 async def test_a_full_disk_refuses_appends_and_the_log_goes_on_when_there_is_space(

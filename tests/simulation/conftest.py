@@ -1,4 +1,4 @@
-"""Every test here runs in virtual time, from a seed; `world` is a host whose engine can crash and come back."""
+"""Every test here runs in virtual time; `world` is a host whose engine can crash and come back."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from eventvm.testing import loop_factory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from simworld import World  # noqa: E402  # found by the line above: tests are no package
+from simworld import World  # found by the line above: tests are no package
 
 SEED = 0
 
@@ -20,8 +20,9 @@ def anyio_backend(request):
 
 
 @pytest.fixture
-async def world(anyio_backend):
+async def world():
     one = World()
     await one.open()
     yield one
     await one.leave()
+    assert not one.simulated.violations

@@ -1,4 +1,5 @@
-"""A world in virtual time: a disk that can die, providers that outlive the engine, engines that come and go."""
+"""A world in virtual time: a disk that can die, a provider that stays, engines that come and go."""
+# ruff: noqa: SLF001  # a crash reaches into what it kills
 
 import asyncio
 from contextlib import contextmanager
@@ -6,12 +7,12 @@ from contextlib import contextmanager
 import msgspec
 
 from eventvm import errors
-from eventvm.decisions import WHY as WHY  # noqa: PLC0414  # one place for what tests read of the core
 from eventvm.engine import Engine
 from eventvm.events import Requested
 from eventvm.log import Replay
 from eventvm.logs.memory import MemoryLog, Store
 from eventvm.machine import evolve
+from eventvm.observation import Instant
 from eventvm.providers.simulated import Simulated
 from eventvm.spec import Spec
 from eventvm.testing import VirtualClock
@@ -21,6 +22,10 @@ SPEC = Spec(provider="simulated", cpus=2, memory=4 << 30, storage=10 << 30)
 NEW = Spec(provider="simulated", cpus=8, memory=16 << 30, storage=40 << 30)
 LIFECYCLES = ("vm", "hcsshim", "plugin", "microvm", "cell")
 OPTIONS = {"deadline_seconds": 60.0, "probe_seconds": 5.0, "grace_seconds": 1.0}
+
+
+LATER = Instant(1 << 62, 1 << 62, "after all boots")
+"""An instant that lies after every other, whatever the clocks were set to."""
 
 
 class Disk(MemoryLog):
@@ -71,13 +76,26 @@ class Witness(Simulated):
         super().__init__(clock)
         self.store = store
         self.probes = []
+        self.answered = set()
+        self.violations = []
 
     async def _act(self, call, target, deed):
-        machine = folded(self.store, target.id)
-        assert machine.request is not None, f"{call} of {target.name} without a durable request"
-        steps = machine.rules.definition.effects[machine.request.effect][machine.request.step :]
-        assert call in {step.call for step in steps}, f"{call} of {target.name} was not asked for"
+        if (asked := self._asked(call, target)) is None:
+            self.violations.append(f"{call} of {target.name} without a durable request for it")
+        elif (asked, call) in self.answered:
+            self.violations.append(f"{call} of {target.name} twice for the request at {asked}")
+        self.answered.add((asked, call))
         await super()._act(call, target, deed)
+
+    def _asked(self, call, target):
+        """Give the position of the open request that asks for a call."""
+        if target.id not in self.store.streams:
+            return None
+        machine = folded(self.store, target.id)
+        if machine.request is None:
+            return None
+        steps = machine.rules.definition.effects[machine.request.effect][machine.request.step :]
+        return machine.request.position if call in {step.call for step in steps} else None
 
     async def probe(self, target):
         self.probes.append(target.name)
@@ -90,7 +108,7 @@ def folded(store, id_):
     for name, records in store.streams.items():
         if name.startswith("lifecycle/"):
             for record in records:
-                definitions.add(defined(record.event))
+                definitions.add(record.event.digest, defined(record.event))
     for record in store.streams.get(id_, ()):
         machine = evolve(machine or first(record, definitions), record.event, record.position)
     assert machine is not None, f"nothing is known of {id_}"
@@ -100,7 +118,8 @@ def folded(store, id_):
 class World:
     """One host in virtual time; it outlives every engine that is opened on it."""
 
-    def __init__(self, provider=Witness):
+    def __init__(self, provider=Witness, disk=Disk):
+        self._disk = disk
         self.clock = VirtualClock()
         self.store = Store()
         self.simulated = provider(self.clock, self.store)
@@ -114,7 +133,7 @@ class World:
     async def open(self, **options):
         """Open an engine over what is durable; leave or crash the one before first."""
         assert self._open is None, "one log has one engine"
-        self.log = Disk(self.store, self.clock.wall)
+        self.log = self._disk(self.store, self.clock.wall)
         self.log.begin()
         self.engine = Engine(
             self.log, [self.simulated, *options.pop("providers", ())], self.lifecycles, clock=self.clock,
@@ -137,18 +156,26 @@ class World:
         self.log.dies = None
         self._abandoned.append(self._open)
         self._open, engine = None, self.engine
-        while tasks := {self.log._writer, *engine._tasks, *engine._turns.workers} - {None}:
-            alive = {task for task in tasks if not task.done()}
+        while alive := [task for task in self._tasks(engine) if not task.done()]:
             for task in alive:
                 task.cancel()
-            if not alive:
-                break
             await asyncio.wait(alive)
             await asyncio.sleep(0)
 
     async def reopen(self, *, crash=True, **options):
         await (self.crash() if crash else self.leave())
         return await self.open(**options)
+
+    def _tasks(self, engine):
+        """List all that runs for an engine, in one order in every process."""
+        tasks = (self.log._writer, *engine._tasks, *engine._turns.workers)
+        return sorted(tasks, key=lambda task: (len(task.get_name()), task.get_name()))
+
+    async def deafen(self):
+        """Let nobody hear the hints of the world any more."""
+        for task in list(self.engine._tasks):
+            task.cancel()
+        await self.quiet()
 
     async def quiet(self, seconds=0.001):
         """Let everything run that can."""
@@ -209,9 +236,11 @@ class World:
 
     async def check(self):
         """Check the laws that hold at every moment."""
+        assert not self.simulated.violations
         fleet = await self.replayed()
         await self._check_live(fleet)
         for id_, ledger in fleet.ledgers.items():
+            check_ledger(ledger, LATER)
             check_ledger(ledger, self.clock.now())
             changes = [record for record in self.store.streams[id_] if _sets_phase(fleet, id_, record)]
             assert fleet.machines[id_].generation == len(changes) == len(fleet.histories.get(id_, ()))
@@ -224,7 +253,8 @@ class World:
             assert await self.engine.history(id_) == fleet.histories.get(id_, [])
             assert (await self.engine.ledger(id_)).entries == fleet.ledgers[id_].entries
         held = {name: holder.stream for name, holder in self.store.holders.items() if holder.held}
-        assert held == {name: m.id for m in fleet.machines.values() for name in m.names}
+        claimed = {m.claims: m.id for m in fleet.machines.values() if m.claims}
+        assert held == claimed | {name: m.id for m in fleet.machines.values() for name in m.names}
         assert set(fleet.machines) == {name for name in self.store.streams if of_machine(name)}
 
 

@@ -110,7 +110,11 @@ async def test_a_key_whose_create_failed_fails_again_and_another_key_may_try(wor
 async def test_a_key_belongs_to_one_command_for_ever(world):
     vm, other = await world.engine.create("web", SPEC), await world.engine.create("db", SPEC)
     await vm.start(key="k")
-    for wish in (lambda: vm.stop(key="k"), lambda: vm.start(key="k", reason="other"), lambda: other.start(key="k")):
+    for wish in (
+        lambda: vm.stop(key="k"),
+        lambda: vm.start(key="k", reason="other"),
+        lambda: other.start(key="k"),
+    ):
         conflict = await world.refuses(wish(), KeyConflict, vm)
         assert conflict.key == "k"
         assert world.store.records[conflict.position - 1].key == "k"

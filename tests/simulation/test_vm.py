@@ -104,7 +104,7 @@ async def test_a_phase_takes_what_its_row_says_and_a_refusal_changes_nothing(wor
         await WISHES[wish](vm)
     else:
         error = InvalidTransition
-        if phase == "destroyed" and wish not in ("complete",):
+        if phase == "destroyed" and wish != "complete":
             error = NotFound
         if phase in ("running", "paused") and wish == "destroy":
             error = ForceRequired
@@ -153,8 +153,7 @@ async def test_start_while_running_is_no_event(world, running):
 
 
 async def test_stop_of_what_is_dead_already_closes_as_the_users_stop(world, running):
-    running._engine._tasks.copy().pop().cancel()  # nobody hears the world's hint
-    await world.quiet()
+    await world.deafen()
     world.simulated.die("web")
     await running.stop()
     assert (running.phase, (await world.booked(running))[2:]) == ("stopped", ["compute.stop(stop-user)"])
@@ -183,10 +182,9 @@ async def test_start_of_what_is_alive_without_an_interval_opens_one(world, vm):
 
 
 async def test_start_of_what_died_with_its_interval_open_closes_it_at_the_evidences_time(world, error):
+    await world.deafen()
     world.simulated.die("web")
     died = world.clock.now()
-    for task in list(world.engine._tasks):
-        task.cancel()  # nobody hears the world's hint
     await asyncio.sleep(600)
     await error.start()
     assert world.tags(error)[-3:] == ["exited", "requested", "started"]
@@ -213,7 +211,10 @@ async def test_a_launch_that_fails_is_an_error_that_counts_nothing_and_may_start
 async def test_a_clone_runs_at_once_and_names_its_snapshot(world, vm):
     await vm.snapshot("s1")
     copy = await vm.clone("copy", "s1")
-    assert (copy.phase, await world.booked(copy)) == ("running", ["storage.start(clone)", "compute.start(clone)"])
+    assert (copy.phase, await world.booked(copy)) == (
+        "running",
+        ["storage.start(clone)", "compute.start(clone)"],
+    )
     assert {entry.source for entry in await copy.entries()} == {"s1"}
     assert world.simulated.alive("copy")
     await world.refuses(vm.clone("copy", "s1"), AlreadyExists, copy)
@@ -322,9 +323,7 @@ async def test_removing_what_is_stopped_closes_storage(world, running):
 
 
 async def test_removing_an_error_that_is_dead_closes_its_interval_as_a_crash(world, error):
-    for task in list(world.engine._tasks):
-        task.cancel()
-    await world.quiet()
+    await world.deafen()
     world.simulated.die("web")
     await error.destroy()
     assert (await world.booked(error))[2:] == ["compute.stop(stop-crash)", "storage.stop(vm-rm)"]

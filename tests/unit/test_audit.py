@@ -11,6 +11,7 @@ from eventvm.lifecycle import Rules, encode
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.observation import Absent, Clean, End, Forced, Instant, Observed
 from eventvm.record import Record
+from eventvm.spec import Spec
 from eventvm.views import Reducer, Transition
 
 AT = Instant(1_700_000_000_123_456_789, 5, "b")
@@ -54,7 +55,7 @@ def test_an_exported_record_is_a_cloudevent():
     assert told["time"] == "2023-11-14T22:13:20.123456789Z"
     assert told["recordedtime"] == "2023-11-14T22:13:20.123456790Z"
     assert told["sequence"] == "00000000000000000007"
-    assert (told["causationid"], told["correlationid"]) == ("6", "k")
+    assert (told["causationid"], told["correlationid"]) == ("00000000000000000006", "k")
     assert all(name.isalnum() and name.islower() and len(name) <= 20 for name in told)
 
 
@@ -88,12 +89,38 @@ def test_a_foreign_clean_end_keeps_its_code():
     assert (taken.end.termination, taken.claim) == (Clean(3), "")
 
 
-@pytest.mark.parametrize(
-    "data", [{}, {"terminalState": "clean"}, {"exitCode": True}, {"terminalState": 7, "exitCode": []}]
-)
-def test_whatever_a_foreign_record_says_it_becomes_a_fact_or_a_claim(data):
+ODD = [
+    ({"terminalState": "clean"}, Forced()),
+    ({"terminalState": "clean", "exitCode": True}, Forced()),
+    ({"terminalState": 7, "exitCode": []}, Forced()),
+    ({"exitCode": True}, Absent()),
+    ({}, Absent()),
+]
+
+
+@pytest.mark.parametrize(("data", "expected"), ODD)
+def test_whatever_a_foreign_record_says_it_becomes_a_fact_or_a_claim(data, expected):
     """Bad input never crashes the import, and never becomes a code."""
-    assert imported(data, AT).end.termination == Forced()
+    taken = imported(data, AT)
+    assert taken.end.termination == expected
+    assert bool(taken.claim) == ("exitCode" in data)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_survives_its_export_and_import(end):
+    """What we write, we read back: manner and termination."""
+    ended = ENDS[end][0]
+    data = exported(record(destroyed(ended)), source="/log", name="c")["data"]
+    assert imported(data, AT).end == ended
+
+
+def test_what_53_bits_cannot_hold_is_exported_as_text():
+    """Instants are RFC 3339 and large amounts decimal strings."""
+    create = commands.Create("c", "d", Spec(memory=1 << 60))
+    asked = events.Requested(at=AT, command=create, effect="create", host="h", owner="o", deadline=AT.wall)
+    data = exported(record(asked), source="/log", name="c")["data"]
+    assert data["command"]["spec"]["memory"] == str(1 << 60)
+    assert data["deadline"] == rfc3339(AT.wall)
 
 
 def lived():

@@ -169,14 +169,15 @@ def test_a_rename_to_its_own_name_is_nothing(life, phase):
         assert one.send(c.Rename(name="web-1")) == "nothing"
 
 
-def test_both_names_are_held_while_a_rename_is_under_way(life):
-    """And both are as before when it fails half-way."""
+def test_a_rename_under_way_reserves_the_new_name_and_holds_the_old_one(life):
+    """Nobody finds the machine by a name that it never had, and both are as before when it fails."""
     one = reach(life, "running")
     one.world = {"rename": "unknown"}
     one.send(c.Rename(name="web-2"))
-    assert one.machine.names == ("web-1", "web-2")
+    assert (one.machine.names, one.machine.claims) == (("web-1",), "web-2")
     one.recover(Observation("alive", Evidence("probe"), name="web-1"))
-    assert (one.machine.names, one.tags[-1]) == (("web-1",), "machine.rename_failed")
+    assert (one.machine.names, one.machine.claims) == (("web-1",), "")
+    assert one.tags[-1] == "machine.rename_failed"
 
 
 def test_an_interrupted_rename_that_happened_is_concluded(life):

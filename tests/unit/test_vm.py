@@ -597,9 +597,19 @@ def test_a_machine_found_dead_and_then_removed_was_lost_and_not_killed(life):
 @pytest.mark.parametrize("phase", ["created", "stopped", "error", "quarantined"])
 def test_remove_is_refused_while_something_answers_or_nobody_can_tell(life, phase, wish, seen, error):
     """The record stays."""
+    if (phase, wish, seen) == ("quarantined", FORCED, "alive"):
+        return  # law 9: see the next test
     one = quarantined(life) if phase == "quarantined" else reach(life, phase)
     one.probe = seen
     one.refuses(wish, error)
+
+
+def test_a_quarantined_machine_that_is_alive_has_a_forced_way_to_its_end(life):
+    """Law 9: no other command would ever bring its process down."""
+    one = quarantined(life)
+    one.probe = "alive"
+    assert one.send(FORCED) == "done"
+    assert (one.phase, one.calls[-2:]) == ("destroyed", ["stop", "destroy"])
 
 
 def test_a_failed_remove_leaves_the_record_in_error(life):
