@@ -56,6 +56,8 @@ class Append(Struct, frozen=True, gc=False):
     """Kept with the first of the records."""
     digest: bytes = b""
     cause: int = 0
+    reserves: tuple[str, ...] = ()
+    """Names that nobody else may take until this stream claims or releases them; no one is found by them yet."""
     claims: tuple[str, ...] = ()
     """Names that this stream holds from now on; refused while another holds one."""
     releases: tuple[str, ...] = ()
@@ -106,10 +108,13 @@ class Ticket:
 
 
 class Holder(Struct, frozen=True, gc=False):
-    """The stream that a name leads to, and whether it still holds the name or only held it last."""
+    """Whose a name is."""
 
     stream: str
+    """The stream that holds it, or held it last; empty while nobody ever did."""
     held: bool
+    reserved: str = ""
+    """The stream that is about to take it, and for which it is kept free."""
 
 
 class Kept(Struct, frozen=True, gc=False):

@@ -562,10 +562,12 @@ class Turns:
     ) -> None:
         """Queue events for the machine whose turn it is; `then` hears of it when the log has decided."""
         machine = turn.cell.machine
-        claims, releases = self._names(machine, told)
+        reserves, claims, releases = self._names(machine, told)
         key, digest = (turn.key, turn.digest) if keyed else (None, b"")
         turn.pending = self._log.append(
-            Append(machine.id, told, machine.version, turn.actor, key, digest, cause, claims, releases)
+            Append(
+                machine.id, told, machine.version, turn.actor, key, digest, cause, reserves, claims, releases
+            )  # fmt: skip
         )
         turn.pending.then(partial(self._settled, turn, then))
 
@@ -589,19 +591,18 @@ class Turns:
         else:
             decided.set_result(None)
 
-    def _names(self, machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Say which names events claim and release; the common ones touch none and cost nothing."""
+    def _names(self, machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], ...]:
+        """Say which names events reserve, claim and release; the common ones touch none and cost nothing."""
         frees = machine.rules.definition.frees
         if len(told) == 1 and machine.phase not in frees and not self._renames(machine, told[0]):
-            return (), ()
+            return (), (), ()
         after = machine
         for event in told:
             after = evolve(after, event, machine.position + 1)
-        held, holds = _reserved(machine), _reserved(after)
-        return (
-            tuple(name for name in holds if name not in held),
-            tuple(name for name in held if name not in holds),
-        )
+        reserves = (after.claims,) if after.claims and after.claims != machine.claims else ()
+        claims = tuple(name for name in after.names if name not in machine.names)
+        left = {*machine.names, machine.claims} - {*after.names, after.claims, ""}
+        return reserves, claims, tuple(left)
 
     @staticmethod
     def _renames(machine: Machine, event: Event) -> bool:
@@ -643,11 +644,6 @@ class Turns:
         turn.key = key
         turn.digest = _digest(name, turn.command, turn.cell.machine.rules.name)
         return turn
-
-
-def _reserved(machine: Machine) -> tuple[str, ...]:
-    """List the names that nobody else may take: its own, and one that a rename under way will give it."""
-    return (*machine.names, machine.claims) if machine.claims else machine.names
 
 
 def _digest(name: str, command: Command | None, lifecycle: str) -> bytes:

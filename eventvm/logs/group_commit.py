@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventvm.errors import (
     BadInput,
@@ -31,7 +32,7 @@ from eventvm.errors import (
     StaleVersion,
 )
 from eventvm.events import SCHEMA, decode, encode
-from eventvm.log import PAGE, Append, Ticket, paged
+from eventvm.log import PAGE, Append, Holder, Ticket, paged
 from eventvm.merkle import ZERO, Tree
 from eventvm.record import Page, Record, leaf
 
@@ -41,6 +42,10 @@ TAIL_RECORDS = 4096
 """How many of the last records are kept in memory for live readers."""
 HEADS = 65_536
 """How many heads of streams are remembered; the others are looked up again."""
+
+
+NOBODY = Holder("", held=False)
+"""Whose a name is that was never taken."""
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -55,8 +60,7 @@ class Known(Struct, frozen=True, gc=False):
     """What the store knows of the streams, names and keys that a batch touches."""
 
     heads: dict[str, Head]
-    holders: dict[str, str]
-    """For a name that is held: the stream that holds it."""
+    holders: dict[str, Holder]
     keys: set[str]
 
 
@@ -71,8 +75,8 @@ class Batch:
         self.verdicts: list[tuple[Ticket, tuple[Record, ...], EventvmError | None]] = []
         self.records: list[Record] = []
         self.heads: dict[str, Head] = {}
-        self.names: dict[str, tuple[str, bool]] = {}
-        """For each name that moves: the stream, and whether it holds it afterwards."""
+        self.names: dict[str, Holder] = {}
+        """For each name that moves: whose it is afterwards."""
         self.keys: dict[str, int] = {}
 
     def admit(self, ticket: Ticket, known: Known) -> None:
@@ -101,23 +105,28 @@ class Batch:
             return StaleVersion(append.stream, append.expected_version, head.version)
         if append.key is not None and (append.key in known.keys or append.key in self.keys):
             return KeyTaken(append.key)
-        for name in append.claims:
-            if (holder := self._holder(name, known)) not in (None, append.stream):
-                return NameTaken(name, holder)
+        for name in (*append.claims, *append.reserves):
+            holder = self._holder(name, known)
+            taker = holder.stream if holder.held and holder.stream != append.stream else holder.reserved
+            if taker not in ("", append.stream):
+                return NameTaken(name, taker)
         return None
 
-    def _holder(self, name: str, known: Known) -> str | None:
-        if name in self.names:
-            stream, held = self.names[name]
-            return stream if held else None
-        return known.holders.get(name)
+    def _holder(self, name: str, known: Known) -> Holder:
+        return self.names.get(name) or known.holders.get(name) or NOBODY
 
     def _move_names(self, append: Append, known: Known) -> None:
-        """Claim, then release; a name that another stream holds is not this one's to release."""
-        self.names.update((name, (append.stream, True)) for name in append.claims)
+        """Reserve, claim, then release; what another stream holds is not this one's to release."""
+        stream = append.stream
+        for name in append.reserves:
+            self.names[name] = replace(self._holder(name, known), reserved=stream)
+        self.names.update((name, Holder(stream, held=True)) for name in append.claims)
         for name in append.releases:
-            if self._holder(name, known) == append.stream:
-                self.names[name] = (append.stream, False)
+            holder = self._holder(name, known)
+            if holder.reserved == stream:
+                self.names[name] = replace(holder, reserved="")
+            elif holder.stream == stream:
+                self.names[name] = replace(holder, held=False)
 
     def _records(self, append: Append, head: Head) -> tuple[Record, ...]:
         """Make the records, each with its event as it will be read: what cannot be read is never written."""
@@ -155,7 +164,7 @@ class GroupCommit(ABC):
         self._recorded_at = 0
         self._heads: dict[str, Head] = {}
         self._tail: deque[Record] = deque(maxlen=TAIL_RECORDS)
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # in order: one seed must stay one history
         self._gathered = asyncio.Event()
         self._halted: EventvmError | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -216,11 +225,11 @@ class GroupCommit(ABC):
         if self._halted is not None:
             raise self._halted
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
 
     # --- the writer
 
@@ -283,7 +292,7 @@ class GroupCommit(ABC):
     async def _checked(self, tickets: Iterable[Ticket]) -> Batch:
         appends = [ticket.append for ticket in tickets]
         streams = {one.stream for one in appends if one.stream not in self._heads}
-        names = {name for one in appends for name in (*one.claims, *one.releases)}
+        names = {name for one in appends for name in (*one.reserves, *one.claims, *one.releases)}
         keys = {one.key for one in appends if one.key is not None}
         known = Known({}, {}, set())
         if streams or names or keys:
@@ -322,7 +331,9 @@ class GroupCommit(ABC):
 
 def _unwritable(append: Append) -> BadInput | None:
     """Refuse words that a store could not tell apart or not encode, before they reach others' batch."""
-    words = "\n".join((append.stream, append.actor, append.key or "", *append.claims, *append.releases))
+    words = "\n".join(
+        (append.stream, append.actor, append.key or "", *append.reserves, *append.claims, *append.releases)
+    )
     if "\0" in words or not (words.isascii() or _encodes(words)):
         return BadInput(
             f"an append to {append.stream!r} is refused: its words hold a NUL or half a character"

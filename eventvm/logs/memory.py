@@ -35,10 +35,9 @@ class MemoryLog(GroupCommit):
             self._recorded_at = self.store.records[-1].recorded_at
 
     async def look(self, streams: set[str], names: set[str], keys: set[str]) -> Known:
-        holders = ((name, self.store.holders.get(name)) for name in names)
         return Known(
             {stream: self._head(stream) for stream in streams},
-            {name: holder.stream for name, holder in holders if holder is not None and holder.held},
+            {name: self.store.holders[name] for name in names if name in self.store.holders},
             keys & self.store.keys.keys(),
         )
 
@@ -51,7 +50,7 @@ class MemoryLog(GroupCommit):
         store.records.extend(batch.records)
         for record in batch.records:
             store.streams.setdefault(record.stream, []).append(record)
-        store.holders.update((name, Holder(*holding)) for name, holding in batch.names.items())
+        store.holders.update(batch.names)
         store.keys.update(batch.keys)
         store.tree = batch.tree
 
@@ -63,7 +62,8 @@ class MemoryLog(GroupCommit):
         return tuple(records[begin : begin + limit])
 
     async def find(self, name: str) -> Holder | None:
-        return self.store.holders.get(name)
+        holder = self.store.holders.get(name)
+        return holder if holder is not None and holder.stream else None
 
     async def recall(self, key: str) -> Record | None:
         position = self.store.keys.get(key)

@@ -37,6 +37,7 @@ from eventvm.logs.sqlite_reader import (
     is_log,
     pragma,
     read_head,
+    read_holder,
     refuse_untouched,
     seal,
     translated,
@@ -63,8 +64,7 @@ HEADS_OF = """
     JOIN records r ON r.position = h.position
 """
 HOLDERS_OF = """
-    SELECT n.name, s.stream FROM json_each(?) wanted JOIN names n ON n.name = wanted.value AND n.held = 1
-    JOIN streams s ON s.id = n.stream
+    SELECT n.name, n.stream, n.held, n.reserved FROM json_each(?) wanted JOIN names n ON n.name = wanted.value
 """
 FENCE = f"PRAGMA user_version = {FORMAT}"
 """A commit that says nothing new, for the sake of its place in the WAL."""
@@ -94,8 +94,7 @@ def _append(many: Many, one: One, work: "Rows") -> None:
     many("INSERT INTO streams VALUES (?, ?)", work.streams)
     many(INSERT, work.records)
     many("INSERT INTO keys VALUES (?, ?)", work.keys)
-    many("INSERT INTO names VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET stream = excluded.stream, "
-         "held = excluded.held", work.names)  # fmt: skip
+    many("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)", work.names)
     moved = one("UPDATE tree SET size = ?, root = ?, frontier = ? WHERE size = ?", work.tree)
     if moved.rowcount != 1:
         raise sqlite3.IntegrityError("somebody else has written to this log")
@@ -116,7 +115,7 @@ class Rows(msgspec.Struct, frozen=True):
     streams: list[tuple[int, str]]
     records: list[tuple[Any, ...]]
     keys: list[tuple[str, int]]
-    names: list[tuple[str, int, int]]
+    names: list[tuple[str, str, int, str]]
     tree: tuple[int, bytes, bytes, int]
 
 
@@ -222,8 +221,8 @@ class SqliteLog(SqliteReading, GroupCommit):
                     self._ids[stream] = id_
                     known.heads[stream] = Head(*head)
             if names:
-                held = await self._writing.execute_fetchall(HOLDERS_OF, _wanted(names))
-                known.holders.update((name, stream) for name, stream in held)
+                for name, *holder in await self._writing.execute_fetchall(HOLDERS_OF, _wanted(names)):
+                    known.holders[name] = read_holder(*holder)
             if keys:
                 used = await self._writing.execute_fetchall(KEYS_OF, _wanted(keys))
                 known.keys.update(key for (key,) in used)
@@ -252,7 +251,7 @@ class SqliteLog(SqliteReading, GroupCommit):
                 for r in batch.records
             ],
             keys=list(batch.keys.items()),
-            names=[(name, ids[stream], int(held)) for name, (stream, held) in batch.names.items()],
+            names=[(name, one.stream, int(one.held), one.reserved) for name, one in batch.names.items()],
             tree=(batch.tree.size, batch.tree.root, batch.tree.packed, before),
         )  # fmt: skip
 

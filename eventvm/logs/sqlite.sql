@@ -33,8 +33,9 @@ CREATE TABLE heads(
 
 CREATE TABLE names(
     name TEXT PRIMARY KEY,
-    stream INTEGER NOT NULL,
-    held INTEGER NOT NULL                 -- 0: the stream was its last holder
+    stream TEXT NOT NULL,                 -- who holds it, or held it last; empty: nobody yet
+    held INTEGER NOT NULL,
+    reserved TEXT NOT NULL                -- who is about to take it
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX names_by_stream ON names(stream);
 
@@ -69,8 +70,14 @@ BEGIN SELECT RAISE(ABORT, 'a stream is never changed'); END;
 CREATE TRIGGER streams_are_not_deleted BEFORE DELETE ON streams
 BEGIN SELECT RAISE(ABORT, 'a stream is never deleted'); END;
 
+-- INSERT OR REPLACE deletes without asking the triggers above: whatever is not next is refused.
+CREATE TRIGGER streams_are_not_replaced BEFORE INSERT ON streams
+WHEN EXISTS (SELECT 1 FROM streams WHERE id = NEW.id OR stream = NEW.stream)
+BEGIN SELECT RAISE(ABORT, 'a stream is never changed'); END;
+
 CREATE TRIGGER records_follow_their_head BEFORE INSERT ON records
-WHEN NEW.version <> 1 + coalesce((SELECT version FROM heads WHERE stream = NEW.stream), 0)
+WHEN NEW.position <> 1 + coalesce((SELECT max(position) FROM records), 0)
+  OR NEW.version <> 1 + coalesce((SELECT version FROM heads WHERE stream = NEW.stream), 0)
   OR NEW.previous <> coalesce((SELECT position FROM heads WHERE stream = NEW.stream), 0)
 BEGIN SELECT RAISE(ABORT, 'the stream has moved on'); END;
 
@@ -85,7 +92,7 @@ SELECT
     records.position,
     datetime(records.recorded_at / 1000000000, 'unixepoch') AS recorded,
     coalesce(
-        (SELECT name FROM names WHERE names.stream = streams.id ORDER BY held DESC LIMIT 1), streams.stream
+        (SELECT name FROM names WHERE names.stream = streams.stream ORDER BY held DESC LIMIT 1), streams.stream
     ) AS name,
     records.version,
     json_extract(records.body, '$.type') AS type,

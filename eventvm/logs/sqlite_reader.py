@@ -56,7 +56,7 @@ RECALL = f"""
     SELECT {COLUMNS} FROM keys k JOIN records r USING (position) JOIN streams s ON s.id = r.stream
     WHERE k.key = ?
 """  # noqa: S608  # our own columns
-FIND = "SELECT s.stream, n.held FROM names n JOIN streams s ON s.id = n.stream WHERE n.name = ?"
+FIND = "SELECT stream, held, reserved FROM names WHERE name = ? AND stream <> ''"
 STREAMS = "SELECT stream FROM streams WHERE stream > ? ORDER BY stream LIMIT ?"
 KEPT = "SELECT part, size, digest, bytes FROM kept WHERE view = ? ORDER BY part"
 HEAD = """
@@ -99,7 +99,7 @@ class SqliteReading(ABC):
 
     async def find(self, name: str) -> Holder | None:
         rows = await self.ask(FIND, (name,))
-        return Holder(rows[0][0], bool(rows[0][1])) if rows else None
+        return read_holder(*rows[0]) if rows else None
 
     async def recall(self, key: str) -> Record | None:
         rows = await self.ask(RECALL, (key,))
@@ -355,6 +355,11 @@ async def read_head(log: SqliteReading) -> LogHead:
     if len(frontier) != 32 * size.bit_count() or (tree := unpacked(size, frontier)).root != root:
         raise LogDamaged(f"{log.path} keeps a tree that contradicts its own root")
     return LogHead(origin, tree, recorded_at or 0, next_id)
+
+
+def read_holder(stream: str, held: int, reserved: str) -> Holder:
+    """Make a holder of a row of names."""
+    return Holder(stream, bool(held), reserved)
 
 
 def read_record(row: Sequence[Any]) -> Record:

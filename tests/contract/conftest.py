@@ -19,6 +19,8 @@ from eventvm.record import Page, Record
 
 AT = Instant(1_700_000_000_000_000_000, 1_000_000_000, "boot-1")
 
+REST = "recorded_at, actor, NULL, digest, cause, schema, body, leaf FROM records"
+
 
 class Memory:
     """A log in memory, whose store outlives it."""
@@ -88,7 +90,12 @@ class Sqlite:
                 "UPDATE streams SET stream = 'b' WHERE id = 1",
                 "DELETE FROM streams",
                 "INSERT OR REPLACE INTO records SELECT * FROM records WHERE position = 1",
-                "INSERT INTO records SELECT 9, stream, 7, 3, 0, '', NULL, x'', 0, 1, body, leaf FROM records",
+                f"INSERT OR REPLACE INTO records SELECT 3, stream, 4, 3, {REST} WHERE position = 3",
+                f"INSERT INTO records SELECT 4, stream, 7, 3, {REST} WHERE position = 3",
+                f"INSERT INTO records SELECT 4, stream, 4, 2, {REST} WHERE position = 3",
+                f"INSERT INTO records SELECT 5, stream, 4, 3, {REST} WHERE position = 3",
+                "INSERT OR REPLACE INTO streams VALUES (1, 'b')",
+                "INSERT OR REPLACE INTO streams VALUES (2, 'a')",
             ):
                 yield partial(connection.execute, statement)
 

@@ -755,3 +755,19 @@ async def test_a_slow_subscriber_holds_one_page_and_delays_nobody(log, adding):
         taken += 1
         assert (await anext(subscription)).position == taken
         assert counting.handed - taken <= PAGE
+
+
+async def test_a_reserved_name_is_kept_free_and_leads_to_nobody(log, adding):
+    """Law 8: nobody else may take it, nobody is found by it, and its last holder still is."""
+    await log.append(adding("old", 0, claims=("web",)))
+    await log.append(adding("old", 1, releases=("web",)))
+    await log.append(adding("new", 0, reserves=("web", "api")))
+    assert await log.find("api") is None
+    assert (await log.find("web")).stream == "old"
+    for other in (adding("third", 0, claims=("web",)), adding("third", 0, reserves=("api",))):
+        await refused(log.append(other), NameTaken)
+    await log.append(adding("new", 1, releases=("web",), claims=("api",)))
+    found = await log.find("web"), await log.find("api")
+    assert [(one.stream, one.held, one.reserved) for one in found] == [("old", False, ""), ("new", True, "")]
+    await log.append(adding("third", 0, claims=("web",)))
+    assert (await log.find("web")).stream == "third"

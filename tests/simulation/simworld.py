@@ -253,8 +253,9 @@ class World:
             assert await self.engine.history(id_) == fleet.histories.get(id_, [])
             assert (await self.engine.ledger(id_)).entries == fleet.ledgers[id_].entries
         held = {name: holder.stream for name, holder in self.store.holders.items() if holder.held}
-        claimed = {m.claims: m.id for m in fleet.machines.values() if m.claims}
-        assert held == claimed | {name: m.id for m in fleet.machines.values() for name in m.names}
+        kept = {name: holder.reserved for name, holder in self.store.holders.items() if holder.reserved}
+        assert held == {name: m.id for m in fleet.machines.values() for name in m.names}
+        assert kept == {m.claims: m.id for m in fleet.machines.values() if m.claims}
         assert set(fleet.machines) == {name for name in self.store.streams if of_machine(name)}
 
 
