@@ -1,9 +1,10 @@
-"""What a life consists of: five pure functions over a machine and its lifecycle's tables.
+"""What a life consists of: six pure functions over a machine and its lifecycle's tables.
 
 ``decide``    what a command comes to: a refusal, nothing, a look at the world, a fact, an effect
 ``conclude``  which event the outcome of a step is
 ``recover``   which event an interrupted effect is, by what can be seen of it
 ``plan``      which event an unasked observation is
+``attest``    which events follow from believing a person
 ``reachable`` which phases can come without a further command
 
 None of them reads a clock, draws a number or calls anybody: time comes in as an argument.
@@ -24,7 +25,7 @@ from eventvm.errors import (
     SnapshotNotFound,
 )
 from eventvm.events import Event, Fault
-from eventvm.machine import Machine, says, steps
+from eventvm.machine import ATTESTED, Machine, evolve, says, steps
 from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
 from eventvm.tables import (
     Answer,
@@ -342,6 +343,25 @@ WHY = {
 def _stale(machine: Machine, seen: Observation) -> bool:
     older = 0 < seen.evidence.incarnation < machine.incarnation
     return older or (seen.generation not in (0, machine.generation))
+
+
+def attest(machine: Machine, command: commands.Attest, now: Instant) -> tuple[Event, ...]:
+    """Say what an attestation comes to: the statement itself, and all that follows from believing it."""
+    at = command.at or now
+    evidence = Evidence(ATTESTED, incarnation=machine.incarnation, when=at)
+    seen = Observation(command.liveness, evidence, exists=command.liveness == "alive", detail=command.reason)
+    told: list[Event] = [
+        events.Attested(at=at, reason=command.reason, evidence=evidence, liveness=command.liveness)
+    ]
+    after = evolve(machine, told[0], 0)
+    while after.request is not None:
+        concluded = recover(after, seen, Outcome(at, reason=command.reason))
+        given_up = events.Abandoned(at=at, reason=command.reason, request=after.request.position)
+        told.append(concluded or given_up)
+        after = evolve(after, told[-1], 0)
+    if (found := plan(after, seen, at)) is not None:
+        told.append(found)
+    return tuple(told)
 
 
 # --- reachable -----------------------------------------------------------------------------------------

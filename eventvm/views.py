@@ -104,7 +104,7 @@ class Fleet:
         self.machines[before.id] = after
         self.ledgers.setdefault(before.id, Ledger()).add(before, record)
         self.names.update(dict.fromkeys(after.names, before.id))
-        if (change := transition(before, after, record)) is not None:
+        if (change := transition(before, record, after)) is not None:
             self.histories.setdefault(before.id, []).append(change)
         return "applied"
 
@@ -114,7 +114,7 @@ def defined(event: events.LifecycleDefined) -> Lifecycle:
     return msgspec.convert(event.definition, Recorded)
 
 
-def transition(before: Machine, after: Machine, record: Record) -> Transition | None:
+def transition(before: Machine, record: Record, after: Machine) -> Transition | None:
     """Give the change of phase that a record is, if it is one."""
     if after.generation == before.generation or isinstance(record.event, Unknown):
         return None

@@ -445,7 +445,7 @@ class Engine:
                 continue
             before = machines.get(record.stream) or await self._before(record)
             machine = machines[record.stream] = evolve(before, record.event, record.position)
-            if (change := transition(before, machine, record)) is not None:
+            if (change := transition(before, record, machine)) is not None:
                 await self._call(observer, await self.cells.cell(record.stream), change)
             if machine.terminal:
                 del machines[record.stream]
@@ -467,32 +467,17 @@ class Engine:
 
     async def history(self, id: str) -> list[Transition]:  # noqa: A002  # the word of the domain
         """List every change of a machine's phase."""
-        changes: list[Transition] = []
-        await self._fold(id, lambda before, after, record: _add(changes, transition(before, after, record)))
-        return changes
+        self.check_open()
+        changes = (transition(*life) for life in await self.cells.lived(id))
+        return [change for change in changes if change is not None]
 
     async def ledger(self, id: str) -> Ledger:  # noqa: A002  # the word of the domain
         """Fold the ledger of a machine."""
-        ledger = Ledger()
-        await self._fold(id, lambda before, _, record: ledger.add(before, record))
-        return ledger
-
-    async def _fold(self, stream: str, take: Callable[[Machine, Machine, Record], None]) -> None:
         self.check_open()
-        machine: Machine | None = None
-        after, end = 0, False
-        while not end:
-            page = await self.log.read(stream=stream, after=after)
-            for record in page.records:
-                before = machine or first(record, self.cells.definitions)
-                machine = evolve(before, record.event, record.position)
-                take(before, machine, record)
-            after, end = page.position, page.end
-
-
-def _add(changes: list[Transition], change: Transition | None) -> None:
-    if change is not None:
-        changes.append(change)
+        ledger = Ledger()
+        for before, record, _ in await self.cells.lived(id):
+            ledger.add(before, record)
+        return ledger
 
 
 def _cancel(task: "asyncio.Task[None]") -> None:

@@ -19,13 +19,17 @@ from eventvm.record import Record
 from eventvm.views import Definitions, defined, first, of_machine
 
 if TYPE_CHECKING:
-    from eventvm.engine.turns import Turn
+    from eventvm.engine.turn import Turn
     from eventvm.engine.waiting import Wait
 
 VIEW = "machines.1"
 """The kept view of all living machines; another number when what it holds changes."""
 PART = 256
 """Machines in one part of it: few enough that encoding one does not hold the loop."""
+
+
+Life = tuple[Machine, Record, Machine]
+"""A record of a machine, between what the machine was before it and what it was after."""
 
 
 class Cell:
@@ -87,18 +91,23 @@ class Cells:
 
     async def read(self, id: str, *, until: int | None = None) -> Machine:  # noqa: A002  # the word of the domain
         """Fold one machine from its stream alone, up to a position."""
-        machine: Machine | None = None
-        after = 0
-        while True:
-            page = await self._log.read(stream=id, after=after)
+        lives = await self.lived(id, until=until)
+        assert lives, f"{id} has no records"
+        return lives[-1][2]
+
+    async def lived(self, stream: str, *, until: int | None = None) -> list[Life]:
+        """Fold a stream, and give each record between the machine before it and the one after."""
+        lives: list[Life] = []
+        after, end = 0, False
+        while not end:
+            page = await self._log.read(stream=stream, after=after)
             for record in page.records:
                 if until is not None and record.position > until:
-                    break
-                machine = evolve(machine or first(record, self.definitions), record.event, record.position)
-            after = page.position
-            if page.end:
-                assert machine is not None, f"{id} has no records"
-                return machine
+                    return lives
+                before = lives[-1][2] if lives else first(record, self.definitions)
+                lives.append((before, record, evolve(before, record.event, record.position)))
+            after, end = page.position, page.end
+        return lives
 
     def place(self, cell: Cell) -> None:
         """Hold a cell for as long as it lives, and weakly afterwards."""

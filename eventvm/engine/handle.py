@@ -290,8 +290,7 @@ class Handle:
             if meets(self.machine, goals):
                 return receipt_of(self.machine, "reached")
             self._cell, after = await self._engine.birth(self._name), after or 0
-        log, cells = self._engine.log, self._engine.cells
-        return await wait_for(log, cells, self._cell, goals, after=after, hopeful=hopeful)
+        return await wait_for(self._engine.cells, self._cell, goals, after=after, hopeful=hopeful)
 
     async def wait_exit(
         self,

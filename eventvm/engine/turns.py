@@ -4,7 +4,7 @@ Rules:
 
 * `submit` is synchronous up to the ticket of the log. A turn belongs to its command, not to its caller:
   it ends when the ticket or the effect is decided, whatever becomes of whoever awaits it.
-* A cell moves in `_learn` alone, when the log has made a record durable; everything else reads.
+* A cell moves in the scribe alone, when the log has made a record durable; everything else reads.
 * A decision that needs the world (a look, an effect, an interrupted request) goes to a worker task that the
   engine owns. A worker that is cancelled leaves its request open, and whoever comes next probes.
 * Force, a forced destroy and an attestation do not queue behind an effect: they abandon it, unless they
@@ -13,112 +13,47 @@ Rules:
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
-from hashlib import sha256
 from typing import Any
-
-import msgspec
-from msgspec.structs import replace
 
 from eventvm import commands, events
 from eventvm.clock import Clock
 from eventvm.commands import Command
-from eventvm.decisions import Outcome, conclude, decide, fact, plan, recover, shows
+from eventvm.decisions import WHY, Outcome, attest, decide, fact, plan
 from eventvm.engine.cells import Cell, Cells
-from eventvm.engine.receipt import How, Receipt, receipt_of
+from eventvm.engine.effects import Effects
+from eventvm.engine.keys import digest_then, failure, outcome
+from eventvm.engine.receipt import Receipt, receipt_of
+from eventvm.engine.scribe import Scribe
+from eventvm.engine.turn import Turn, digest
 from eventvm.engine.waiting import notice
 from eventvm.engine.world import World
 from eventvm.errors import (
-    AlreadyExists,
     Closed,
     EffectFailed,
     EventvmError,
     Inconclusive,
     KeyConflict,
     KeyTaken,
-    NameTaken,
     NotFound,
     OperationInProgress,
     OutcomeUnknown,
-    Refused,
 )
-from eventvm.events import TAGS, Event, Failure, Fault, Unknown
+from eventvm.events import Event
 from eventvm.ledger import Ledger
-from eventvm.log import Append, EventLog, Ticket
-from eventvm.machine import ATTESTED, Machine, evolve, steps
-from eventvm.observation import End, Evidence, Observation
+from eventvm.log import EventLog
+from eventvm.machine import Machine
+from eventvm.observation import Observation
 from eventvm.record import Record
-from eventvm.tables import Effect, Fact, Look, Nothing, Step
-from eventvm.views import first, tag
-
-NAMING = (
-    events.Requested, events.Created, events.CreateFailed, events.Abandoned, events.Renamed,
-    events.RenameFailed,
-)  # fmt: skip
-"""Events that may claim or release a name wherever they stand."""
+from eventvm.tables import Effect, Fact, Look, Nothing
 
 SEEN = ("machine.reconciled", "machine.exited")
-"""Facts that a command may come to by looking, and their reasons when the command gives none."""
-WHY = {"machine.reconciled": "found alive", "machine.exited": "unexpected-exit"}
-
-_encode = msgspec.json.Encoder(order="deterministic").encode
-
-
-class Turn:
-    """One command on its way through."""
-
-    __slots__ = (
-        "actor", "asked", "breaks", "cell", "command", "digest", "ended", "fault", "future", "how", "key",
-        "observation", "pending", "wait", "worker",
-    )  # fmt: skip
-
-    def __init__(self, cell: Cell, command: Command | None, future: asyncio.Future[Receipt]) -> None:
-        self.cell = cell
-        self.command = command
-        """None for a look that nobody commands: reconciliation."""
-        self.future = future
-        self.key: str | None = None
-        self.digest = b""
-        self.actor = ""
-        self.wait = True
-        self.how: How = "done"
-        self.asked = 0
-        """The position of its request, once that is durable."""
-        self.observation: Observation | None = None
-        """What somebody saw, where the turn is to tell of it."""
-        self.worker: asyncio.Task[None] | None = None
-        self.pending: Ticket | None = None
-        self.fault: Fault | None = None
-        """What ended its effect early."""
-        self.breaks = False
-        """Whether it stands before the queue, and ends the effect that is in its way."""
-        self.ended = False
-
-    @property
-    def intrusive(self) -> bool:
-        """Whether it abandons an effect that is in its way."""
-        command = self.command
-        forced = isinstance(command, commands.Destroy) and command.force
-        return forced or isinstance(command, commands.Force | commands.Attest)
-
-    def answer(self, receipt: Receipt) -> None:
-        """Tell the caller, if there still is one."""
-        if not self.future.done():
-            self.future.set_result(receipt)
-
-    def fail(self, problem: BaseException) -> None:
-        """Tell the caller of an error, if there still is one."""
-        if not self.future.done():
-            self.future.set_exception(problem)
-
-
-Then = Callable[[Turn, Exception | None], None]
-"""Hears of an append: with None when it is durable, with the problem when nothing was written."""
+"""Facts that a command may come to by looking."""
 
 
 class Turns:
-    """Carries commands through: decides, appends, lets the world be touched, and learns what is durable."""
+    """Carries commands through: decides, has it written, and lets the world be touched."""
 
     def __init__(
         self, log: EventLog, cells: Cells, world: World, clock: Clock, *, host: str, owner: str
@@ -127,8 +62,8 @@ class Turns:
         self._cells = cells
         self._world = world
         self._clock = clock
-        self._host = host
-        self._owner = owner
+        self._scribe = Scribe(log, cells, self._interrupted)
+        self._effects = Effects(self._scribe, world, clock, host=host, owner=owner)
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self.workers: set[asyncio.Task[None]] = set()
@@ -144,7 +79,7 @@ class Turns:
         cell = turn.cell
         if cell.turn is None:
             self._line_up(turn)
-        elif turn.intrusive and turn.key is None and _taken(turn):
+        elif turn.intrusive and turn.key is None and turn.taken:
             self._break_in(turn)
         elif turn.intrusive and turn.key is not None and turn.key != cell.turn.key:
             self._start(self._break_in_unless_used(turn))
@@ -163,7 +98,7 @@ class Turns:
         turn.breaks = True
         cell.queue.insert(sum(one.breaks for one in cell.queue), turn)
         under_way = cell.turn
-        if under_way is not None and under_way.worker is not None and _yields(under_way):
+        if under_way is not None and under_way.worker is not None and under_way.yields:
             under_way.worker.cancel()
 
     async def _break_in_unless_used(self, turn: Turn) -> None:
@@ -173,7 +108,7 @@ class Turns:
         except EventvmError as problem:
             turn.fail(problem)
             return
-        if used or turn.cell.turn is None or not _taken(turn):
+        if used or turn.cell.turn is None or not turn.taken:
             self._line_up(turn)
         else:
             self._break_in(turn)
@@ -219,7 +154,7 @@ class Turns:
         else:
             assert turn.command is not None
             unchanged = events.Unchanged(at=self._clock.now(), command=turn.command)
-            self._append(turn, (unchanged,), self._told, keyed=True)
+            self._scribe.append(turn, (unchanged,), self._told, keyed=True)
 
     def _tell(self, turn: Turn, decision: Fact) -> None:
         """Append the fact that a command comes to; nothing but creation begins a stream."""
@@ -229,14 +164,15 @@ class Turns:
             title = machine.rules.definition.title(machine.phase)
             raise NotFound(machine=machine.name, phase=title, command=turn.command.verb)
         if isinstance(turn.command, commands.Attest):
-            self._append(turn, self._attested(turn), self._told, keyed=True)
+            told = attest(machine, turn.command, self._clock.now())
+            self._scribe.append(turn, told, self._told, keyed=True)
         elif isinstance(turn.command, commands.Correct):
             self._employ(turn, self._correct(turn))
         else:
             if decision.event in SEEN:
                 turn.how = "reconciled"
-            told = self._told_more if decision.again else self._told
-            self._append(turn, (self._fact(turn, decision.event),), told, keyed=not decision.again)
+            then = self._told_more if decision.again else self._told
+            self._scribe.append(turn, (self._fact(turn, decision.event),), then, keyed=not decision.again)
 
     def _fact(self, turn: Turn, tag: str) -> Event:
         command, seen = turn.command, turn.observation
@@ -285,7 +221,7 @@ class Turns:
         turn.worker = worker = self._start(self._worked(turn, work))
         worker.add_done_callback(partial(self._left, turn, work))
         queue = turn.cell.queue
-        if queue and queue[0].breaks and _yields(turn):
+        if queue and queue[0].breaks and turn.yields:
             worker.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -337,38 +273,17 @@ class Turns:
             await self._repeat(turn, record)
             return
         if cell.machine.request is not None:
-            await self._resume(turn)
+            await self._effects.resume(turn)
         if turn.command is None:
             await self._reconcile(turn)
         else:
             self._decide(turn)
 
     async def _look(self, turn: Turn) -> None:
-        self._decide(turn, await self._probe(turn))
-
-    async def _probe(self, turn: Turn) -> Observation:
-        cell = turn.cell
-        turn.observation = cell.seen = await self._world.probe(cell.machine)
-        return turn.observation
-
-    # --- an effect
+        self._decide(turn, await self._effects.probe(turn))
 
     async def _carry_out(self, turn: Turn, effect: Effect) -> None:
-        """Make the request durable, then the calls, each outcome durable before the next call begins."""
-        machine, command = turn.cell.machine, turn.command
-        assert command is not None
-        told = machine.rules.definition.effects[effect.name]
-        self._world.check(machine, command, told)
-        at = self._clock.now()
-        requested = events.Requested(
-            at=at, reason=command.reason, command=command, effect=effect.name, host=self._host,
-            owner=self._owner, deadline=self._world.deadline(at.wall, len(told)),
-        )  # fmt: skip
-        await self._appended(turn, requested, keyed=True)
-        turn.asked = turn.cell.machine.position
-        if not turn.wait:
-            turn.answer(receipt_of(turn.cell.machine, "requested"))
-        await self._steps(turn)
+        await self._effects.carry_out(turn, effect)
         self._finish(turn)
 
     def _finish(self, turn: Turn) -> None:
@@ -376,87 +291,21 @@ class Turns:
         receipt = receipt_of(turn.cell.machine, "done")
         self._end(turn, EffectFailed(receipt, turn.fault.message) if turn.fault is not None else None)
 
-    async def _steps(self, turn: Turn) -> None:
-        """Carry out what is left of the open request, up to the first fault that ends it."""
-        end: End | None = None
-        for step in steps(turn.cell.machine):
-            machine = turn.cell.machine
-            assert machine.request is not None
-            outcome = await self._world.call(machine, step, machine.request.command)
-            if outcome.unclear:
-                outcome = await self._seen(turn, step, outcome)
-            end = outcome.end or end  # a step without an event may have seen the end that a later one tells
-            outcome = replace(outcome, end=end)
-            event = conclude(machine, step, outcome)
-            turn.fault = outcome.fault if step.failed is not None else None
-            if event is not None:
-                await self._appended(turn, event, cause=turn.asked)
-            if turn.fault is not None:
-                return
-
-    async def _seen(self, turn: Turn, step: Step, outcome: Outcome) -> Outcome:
-        """Look whether a step without a clear outcome happened; raise while nobody can tell."""
-        if step.failed is None:
-            return outcome
-        seen = await self._probe(turn)
-        machine = turn.cell.machine
-        shown = shows(machine, step, seen)
-        if shown is None:
-            assert outcome.fault is not None
-            raise OutcomeUnknown(receipt_of(machine, "requested"), outcome.fault.message)
-        evident = replace(outcome, at=self._clock.now(), evidence=seen.evidence, unclear=False)
-        return replace(evident, fault=None, end=seen.end) if shown else evident
-
-    async def _resume(self, turn: Turn) -> None:
-        """Conclude an open request that nobody works on by what can be seen, or abandon it."""
-        if isinstance(turn.command, commands.Attest):
-            return
-        if turn.intrusive:
-            await self._abandon(turn)
-            return
-        seen = await self._probe(turn)
-        await self._recover(turn, seen)
-        request = turn.cell.machine.request
-        if request is not None and turn.command is not None and self._clock.wall() > request.deadline:
-            await self._abandon(turn)
-        elif request is not None:
-            problem = f"{request.command.verb}, requested at {request.position}: {seen.detail or 'no answer'}"
-            raise OutcomeUnknown(receipt_of(turn.cell.machine, "requested"), problem)
-
-    async def _recover(self, turn: Turn, seen: Observation) -> None:
-        while (machine := turn.cell.machine).request is not None:
-            event = recover(machine, seen, Outcome(self._clock.now()))
-            if event is None:
-                return
-            turn.how = "reconciled"
-            await self._appended(turn, event, cause=machine.request.position)
-
-    async def _abandon(self, turn: Turn) -> None:
-        """Give the open request up, unless the command would be refused even then."""
-        machine, command = turn.cell.machine, turn.command
-        assert machine.request is not None
-        assert command is not None
-        reason = command.reason or f"{command.row} was asked for"
-        abandoned = events.Abandoned(at=self._clock.now(), reason=reason, request=machine.request.position)
-        after = evolve(machine, abandoned, machine.position + 1)
-        if isinstance(decide(after, command), Look):
-            decide(after, command, await self._probe(turn))
-        await self._appended(turn, abandoned)
-
-    # --- reconciliation, attestation, correction
+    # --- reconciliation and correction
 
     async def _reconcile(self, turn: Turn) -> None:
         """Look at the machine unasked and append what that means, if it means anything."""
-        if turn.cell.machine.over or not turn.cell.machine.spec.provider and turn.observation is None:
+        machine = turn.cell.machine
+        if machine.over or not (machine.spec.provider or turn.observation):
             turn.how = "nothing" if turn.how == "done" else turn.how
             self._end(turn)
             return
-        seen = turn.observation or await self._probe(turn)
+        seen = turn.observation or await self._effects.probe(turn)
         turn.cell.seen = seen
         event = plan(turn.cell.machine, seen, self._clock.now())
         if event is not None:
             turn.how = "reconciled"
-            await self._appended(turn, event)
+            await self._scribe.appended(turn, event)
         elif seen.liveness == "unknown":
             machine = turn.cell.machine
             title = machine.rules.definition.title(machine.phase)
@@ -464,42 +313,15 @@ class Turns:
         turn.how = "nothing" if turn.how == "done" else turn.how
         self._end(turn)
 
-    def _attested(self, turn: Turn) -> tuple[Event, ...]:
-        """Tell an attestation and all that follows from it, as one append."""
-        command, machine = turn.command, turn.cell.machine
-        assert isinstance(command, commands.Attest)
-        at, alive = command.at or self._clock.now(), command.liveness == "alive"
-        evidence = Evidence(ATTESTED, incarnation=machine.incarnation, when=at)
-        seen = Observation(command.liveness, evidence, exists=alive, detail=command.reason)
-        made: list[Event] = [
-            events.Attested(at=at, reason=command.reason, evidence=evidence, liveness=command.liveness)
-        ]
-        machine = evolve(machine, made[0], 0)
-        while machine.request is not None:
-            told = recover(machine, seen, Outcome(at, reason=command.reason)) or events.Abandoned(
-                at=at, reason=command.reason, request=machine.request.position
-            )
-            made.append(told)
-            machine = evolve(machine, told, 0)
-        if (found := plan(machine, seen, at)) is not None:
-            made.append(found)
-        return tuple(made)
-
     async def _correct(self, turn: Turn) -> None:
         """Check a correction against the whole ledger of the machine before it is told."""
-        machine: Machine | None = None
-        ledger, after, end = Ledger(), 0, False
-        while not end:
-            page = await self._log.read(stream=turn.cell.machine.id, after=after)
-            for record in page.records:
-                machine = machine or first(record, self._cells.definitions)
-                ledger.add(machine, record)
-                machine = evolve(machine, record.event, record.position)
-            after, end = page.position, page.end
+        ledger = Ledger()
+        for before, record, _ in await self._cells.lived(turn.cell.machine.id):
+            ledger.add(before, record)
         event = self._fact(turn, "ledger.corrected")
         assert isinstance(event, events.Corrected)
         ledger.check(turn.cell.machine.name, event)
-        await self._appended(turn, event, keyed=True)
+        await self._scribe.appended(turn, event, keyed=True)
         self._end(turn)
 
     # --- keys
@@ -508,26 +330,19 @@ class Turns:
         """Give the receipt, or the error, that the earlier use of a key led to."""
         assert turn.key is not None
         cell = await self._cells.cell(record.stream)
-        if record.digest not in (turn.digest, await self._digest_then(turn, record)):
+        if record.digest not in (turn.digest, await digest_then(self._cells, turn, record)):
             raise KeyConflict(turn.key, record.position)
         if cell is not turn.cell:
             self._move(turn, cell)
             return
         request = cell.machine.request
         if request is not None and request.position == record.position:
-            await self._recover(turn, await self._probe(turn))
+            await self._effects.recover(turn, await self._effects.probe(turn))
         if cell.machine.request is not None and cell.machine.request.position == record.position:
             raise OutcomeUnknown(receipt_of(cell.machine, "repeated"), "its request is still open")
-        machine, closing = await self._outcome(record)
+        machine, closing = await outcome(self._cells, record)
         receipt = receipt_of(machine, "repeated")
-        self._end(turn, _failure(receipt, machine, record, closing), receipt)
-
-    async def _digest_then(self, turn: Turn, record: Record) -> bytes:
-        """Digest the command under the name that the machine had when the key was used."""
-        if record.version == 1 or record.stream != turn.cell.machine.id:
-            return turn.digest
-        before = await self._cells.read(record.stream, until=record.position - 1)
-        return _digest(before.name, turn.command, before.rules.name)
+        self._end(turn, failure(receipt, machine, record, closing), receipt)
 
     def _move(self, turn: Turn, cell: Cell) -> None:
         """Wait for the turn of the machine in whose stream the key is."""
@@ -536,94 +351,6 @@ class Turns:
         turn.future = self._loop.create_future()
         self._end(turn)
         self.submit(moved)
-
-    async def _outcome(self, asked: Record) -> tuple[Machine, Record]:
-        """Fold a stream up to the record that closed what a key asked for, with all that was told with it."""
-        machine: Machine | None = None
-        after, last, closed, end = 0, asked, False, False
-        while not end:
-            page = await self._log.read(stream=asked.stream, after=after)
-            for record in page.records:
-                if closed and not _belongs(record, last, asked):
-                    end = True
-                    break
-                machine = machine or first(record, self._cells.definitions)
-                machine = evolve(machine, record.event, record.position)
-                closed = record.position >= asked.position and _closed(machine, asked)
-                last = record
-            after, end = page.position, end or page.end
-        assert machine is not None
-        return machine, last
-
-    # --- appending and learning
-
-    def _append(
-        self, turn: Turn, told: tuple[Event, ...], then: Then, *, cause: int = 0, keyed: bool = False
-    ) -> None:
-        """Queue events for the machine whose turn it is; `then` hears of it when the log has decided."""
-        machine = turn.cell.machine
-        reserves, claims, releases = self._names(machine, told)
-        key, digest = (turn.key, turn.digest) if keyed else (None, b"")
-        turn.pending = self._log.append(
-            Append(
-                machine.id, told, machine.version, turn.actor, key, digest, cause, reserves, claims, releases
-            )  # fmt: skip
-        )
-        turn.pending.then(partial(self._settled, turn, then))
-
-    def _settled(self, turn: Turn, then: Then, ticket: Ticket) -> None:
-        turn.pending = None
-        for record in ticket.records:
-            self._learn(turn.cell, record)
-        then(turn, self._translated(turn, ticket.error) if ticket.error else None)
-
-    async def _appended(self, turn: Turn, event: Event, *, cause: int = 0, keyed: bool = False) -> None:
-        """Append one event and go on when it is durable; whoever cancels this cancels only the waiting."""
-        decided: asyncio.Future[None] = self._loop.create_future()
-        self._append(turn, (event,), partial(self._decided, decided), cause=cause, keyed=keyed)
-        await decided
-
-    def _decided(self, decided: asyncio.Future[None], turn: Turn, problem: Exception | None) -> None:
-        if decided.cancelled():
-            self._interrupted(turn)
-        elif problem is not None:
-            decided.set_exception(problem)
-        else:
-            decided.set_result(None)
-
-    def _names(self, machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], ...]:
-        """Say which names events reserve, claim and release; the common ones touch none and cost nothing."""
-        frees = machine.rules.definition.frees
-        if len(told) == 1 and machine.phase not in frees and not self._renames(machine, told[0]):
-            return (), (), ()
-        after = machine
-        for event in told:
-            after = evolve(after, event, machine.position + 1)
-        reserves = (after.claims,) if after.claims and after.claims != machine.claims else ()
-        claims = tuple(name for name in after.names if name not in machine.names)
-        left = {*machine.names, machine.claims} - {*after.names, after.claims, ""}
-        return reserves, claims, tuple(left)
-
-    @staticmethod
-    def _renames(machine: Machine, event: Event) -> bool:
-        to = getattr(event, "to", None) or machine.rules.arrow(machine.phase, TAGS[type(event)]).to
-        return isinstance(event, NAMING) or to in machine.rules.definition.frees
-
-    def _translated(self, turn: Turn, problem: Exception) -> Exception:
-        """Say in the words of machines what the log has refused."""
-        if isinstance(problem, NameTaken) and turn.command is not None:
-            return AlreadyExists(machine=problem.name, phase="held by another", command=turn.command.verb)
-        return problem
-
-    def _learn(self, cell: Cell, record: Record) -> None:
-        """Move the cell, because a record is durable, and tell whoever waits for that."""
-        before = cell.machine
-        cell.machine = after = evolve(before, record.event, record.position)
-        if before.version == 0 or after.terminal != before.terminal:
-            self._cells.place(cell)
-        if isinstance(record.event, NAMING):
-            self._cells.announce(before.names, after.names)
-        notice(cell)
 
     # --- what the engine asks for
 
@@ -642,60 +369,5 @@ class Turns:
     def keyed(self, turn: Turn, key: str, name: str) -> Turn:
         """Give a turn its key, and the digest of what it is used for."""
         turn.key = key
-        turn.digest = _digest(name, turn.command, turn.cell.machine.rules.name)
+        turn.digest = digest(name, turn.command, turn.cell.machine.rules.name)
         return turn
-
-
-def _digest(name: str, command: Command | None, lifecycle: str) -> bytes:
-    """Digest what a key is used for, as its caller said it: a lifecycle by its name, whatever its tables."""
-    if isinstance(command, commands.Create | commands.Clone):
-        command = replace(command, lifecycle=lifecycle)
-    return sha256(_encode([name, command])).digest()
-
-
-def _taken(turn: Turn) -> bool:
-    """Say whether a command would be taken, as far as the record alone can tell."""
-    assert turn.command is not None
-    try:
-        decide(turn.cell.machine, turn.command)
-    except Refused:
-        return False
-    return True
-
-
-def _yields(turn: Turn) -> bool:
-    """Say whether a turn may hang on the world; what only tells of it is never broken off."""
-    return not isinstance(turn.command, commands.Force | commands.Attest)
-
-
-def _closed(machine: Machine, asked: Record) -> bool:
-    return machine.request is None or machine.request.position != asked.position
-
-
-def _belongs(record: Record, last: Record, asked: Record) -> bool:
-    """Say whether a record was told in one append with an attestation."""
-    event = record.event
-    return (
-        isinstance(asked.event, events.Attested)
-        and not isinstance(event, events.Attested | Unknown)
-        and (record.position, record.recorded_at) == (last.position + 1, asked.recorded_at)
-        and (isinstance(event, events.Abandoned) or _by_attestation(event))
-    )
-
-
-def _by_attestation(event: Event) -> bool:
-    return event.evidence is not None and event.evidence.source == ATTESTED
-
-
-def _failure(receipt: Receipt, machine: Machine, asked: Record, closing: Record) -> EventvmError | None:
-    """Say again what a key's first caller was told of an outcome that was no success."""
-    event = closing.event
-    if isinstance(event, events.Abandoned):
-        return OutcomeUnknown(receipt, f"it was abandoned: {event.reason}")
-    if isinstance(event, Failure):
-        return EffectFailed(receipt, event.fault.message)
-    if isinstance(asked.event, events.Requested):
-        effect = machine.rules.definition.effects[asked.event.effect]
-        if tag(closing) in {step.failed for step in effect}:
-            return EffectFailed(receipt, closing.event.reason)  # type: ignore[union-attr]
-    return None

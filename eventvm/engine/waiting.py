@@ -6,10 +6,8 @@ from eventvm.decisions import reachable
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.errors import BadInput, EventvmError, Unreachable
-from eventvm.log import EventLog
-from eventvm.machine import Machine, evolve
+from eventvm.machine import Machine
 from eventvm.record import Record
-from eventvm.views import first
 
 SETTLED, TERMINAL = "settled", "terminal"
 
@@ -88,15 +86,15 @@ def give_up(cells: Cells, problem: EventvmError) -> None:
         named.set_result(None)
 
 
-async def wait_for(  # the options of a wait
-    log: EventLog, cells: Cells, cell: Cell, goals: tuple[str, ...], *, after: int | None, hopeful: bool
+async def wait_for(
+    cells: Cells, cell: Cell, goals: tuple[str, ...], *, after: int | None, hopeful: bool
 ) -> Receipt:  # fmt: skip
     """Wait until the machine is at a goal, or was at one since `after`; raise Unreachable without hope."""
     check_goals(cell.machine, goals)
     looked = after
     while looked is not None and cell.machine.position > looked:
         until = cell.machine.position
-        if (passed := await _passed(log, cells, cell.machine.id, goals, looked)) is not None:
+        if (passed := await _passed(cells, cell.machine.id, goals, looked)) is not None:
             return passed
         looked = until
     wait = Wait(goals, asyncio.get_running_loop().create_future(), hopeful=hopeful)
@@ -110,44 +108,27 @@ async def wait_for(  # the options of a wait
             cell.waits.pop(wait, None)
     if isinstance(outcome, Receipt):
         return outcome
-    record = await _last_hope(log, cells, outcome, wait, after or 0)
+    record = await _last_hope(cells, outcome, wait, after or 0)
     title = outcome.rules.definition.title(outcome.phase)
     raise Unreachable(machine=outcome.name or outcome.id, phase=title, goals=goals, record=record)
 
 
-async def _passed(
-    log: EventLog, cells: Cells, stream: str, goals: tuple[str, ...], after: int
-) -> Receipt | None:
+async def _passed(cells: Cells, stream: str, goals: tuple[str, ...], after: int) -> Receipt | None:
     """Look for a goal among the phases that the machine has been in since a position."""
-    before: Machine | None = None
-    for record, machine in await lived(log, cells, stream):
-        if record.position > after and before is not None and meets(before, goals):
+    last: Machine | None = None
+    for before, record, machine in await cells.lived(stream):
+        if record.position > after and before.exists and meets(before, goals):
             return receipt_of(before, "reached")
-        before = machine
-    return receipt_of(before, "reached") if before is not None and meets(before, goals) else None
+        last = machine
+    return receipt_of(last, "reached") if last is not None and meets(last, goals) else None
 
 
-async def _last_hope(log: EventLog, cells: Cells, end: Machine, wait: Wait, after: int) -> Record | None:
+async def _last_hope(cells: Cells, end: Machine, wait: Wait, after: int) -> Record | None:
     """Find the record since which a machine has been without hope, of those that the wait counts."""
     ended: Record | None = None
-    for record, machine in await lived(log, cells, end.id):
-        if record.position > end.position:
-            break
+    for _, record, machine in await cells.lived(end.id, until=end.position):
         if not hopeless(machine, wait, busy=False):
             ended = None
         elif ended is None or record.position <= after:
             ended = record
     return ended
-
-
-async def lived(log: EventLog, cells: Cells, stream: str) -> list[tuple[Record, Machine]]:
-    """Fold a stream, and give the machine after each record."""
-    lives: list[tuple[Record, Machine]] = []
-    after, end = 0, False
-    while not end:
-        page = await log.read(stream=stream, after=after)
-        for record in page.records:
-            before = lives[-1][1] if lives else first(record, cells.definitions)
-            lives.append((record, evolve(before, record.event, record.position)))
-        after, end = page.position, page.end
-    return lives

@@ -13,7 +13,8 @@ import pytest
 import simfleet
 from simworld import Disk
 
-from eventvm.engine.turns import Turns
+from eventvm.engine.effects import Effects
+from eventvm.engine.scribe import Scribe
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
 SEEDS = int(os.environ.get("EVENTVM_SEEDS", "4000" if THOROUGH else "200"))
@@ -91,7 +92,7 @@ def test_a_log_that_breaks_its_promise_is_caught(mutant):
 
 
 def test_an_engine_that_moves_a_cell_before_its_record_is_durable_is_caught(monkeypatch):
-    honest = Turns._append
+    honest = Scribe.append
 
     def hasty(self, turn, told, then, **options):
         machine = turn.cell.machine
@@ -99,12 +100,12 @@ def test_an_engine_that_moves_a_cell_before_its_record_is_durable_is_caught(monk
         if turn.pending is not None and machine.exists and turn.command is not None:
             turn.answer(simfleet.early(machine))
 
-    monkeypatch.setattr(Turns, "_append", hasty)
+    monkeypatch.setattr(Scribe, "append", hasty)
     assert caught()
 
 
 def test_an_engine_that_starts_before_its_request_is_durable_is_caught(monkeypatch):
-    honest = Turns._carry_out
+    honest = Effects.carry_out
 
     async def hasty(self, turn, effect):
         machine = turn.cell.machine
@@ -112,7 +113,7 @@ def test_an_engine_that_starts_before_its_request_is_durable_is_caught(monkeypat
             await self._world.call(machine, machine.rules.definition.effects[effect.name][0], turn.command)
         await honest(self, turn, effect)
 
-    monkeypatch.setattr(Turns, "_carry_out", hasty)
+    monkeypatch.setattr(Effects, "carry_out", hasty)
     assert caught()
 
 
@@ -122,5 +123,5 @@ def test_an_engine_that_repeats_what_was_interrupted_is_caught(monkeypatch):
             turn.asked = turn.cell.machine.request.position
             await self._steps(turn)
 
-    monkeypatch.setattr(Turns, "_resume", blindly)
+    monkeypatch.setattr(Effects, "resume", blindly)
     assert caught()

@@ -6,7 +6,7 @@ import asyncio
 import pytest
 from simworld import NEW, SPEC, World
 
-from eventvm.engine.turns import Turns
+from eventvm.engine.effects import Effects
 from eventvm.errors import EventvmError, OutcomeUnknown
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.observation import Evidence, Observation
@@ -259,7 +259,7 @@ async def test_a_kept_view_that_does_not_fit_is_left_aside(world):
 
 
 async def test_a_mutant_that_calls_before_its_request_is_durable_is_caught(monkeypatch):
-    honest = Turns._carry_out
+    honest = Effects.carry_out
 
     async def hasty(self, turn, effect):
         machine = turn.cell.machine
@@ -268,7 +268,7 @@ async def test_a_mutant_that_calls_before_its_request_is_durable_is_caught(monke
             await self._world.call(machine, step, turn.command)
         await honest(self, turn, effect)
 
-    monkeypatch.setattr(Turns, "_carry_out", hasty)
+    monkeypatch.setattr(Effects, "carry_out", hasty)
     world = World()
     await world.open()
     vm = await world.engine.create("web", SPEC)

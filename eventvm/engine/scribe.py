@@ -1,0 +1,99 @@
+"""The scribe: writes events for the machine whose turn it is, and moves its cell once they are durable."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from eventvm import events
+from eventvm.engine.cells import Cell, Cells
+from eventvm.engine.turn import Then, Turn
+from eventvm.engine.waiting import notice
+from eventvm.errors import AlreadyExists, NameTaken
+from eventvm.events import TAGS, Event
+from eventvm.log import Append, EventLog, Ticket
+from eventvm.machine import Machine, evolve
+from eventvm.record import Record
+
+NAMING = (
+    events.Requested, events.Created, events.CreateFailed, events.Abandoned, events.Renamed,
+    events.RenameFailed,
+)  # fmt: skip
+"""Events that may claim or release a name wherever they stand."""
+
+
+class Scribe:
+    """The only way from a decision to the log, and from the log into memory."""
+
+    def __init__(self, log: EventLog, cells: Cells, interrupted: Callable[[Turn], None]) -> None:
+        self._log = log
+        self._cells = cells
+        self._loop = asyncio.get_running_loop()
+        self._interrupted = interrupted
+
+    def append(
+        self, turn: Turn, told: tuple[Event, ...], then: Then, *, cause: int = 0, keyed: bool = False
+    ) -> None:
+        """Queue events for the machine whose turn it is; `then` hears of it when the log has decided."""
+        machine = turn.cell.machine
+        reserves, claims, releases = self._names(machine, told)
+        key, digest = (turn.key, turn.digest) if keyed else (None, b"")
+        turn.pending = self._log.append(
+            Append(
+                machine.id, told, machine.version, turn.actor, key, digest, cause, reserves, claims, releases
+            )  # fmt: skip
+        )
+        turn.pending.then(partial(self._settled, turn, then))
+
+    async def appended(self, turn: Turn, event: Event, *, cause: int = 0, keyed: bool = False) -> None:
+        """Append one event and go on when it is durable; whoever cancels this cancels only the waiting."""
+        decided: asyncio.Future[None] = self._loop.create_future()
+        self.append(turn, (event,), partial(self._decided, decided), cause=cause, keyed=keyed)
+        await decided
+
+    def _settled(self, turn: Turn, then: Then, ticket: Ticket) -> None:
+        turn.pending = None
+        for record in ticket.records:
+            self._learn(turn.cell, record)
+        then(turn, self._translated(turn, ticket.error) if ticket.error else None)
+
+    def _decided(self, decided: asyncio.Future[None], turn: Turn, problem: Exception | None) -> None:
+        if decided.cancelled():
+            self._interrupted(turn)
+        elif problem is not None:
+            decided.set_exception(problem)
+        else:
+            decided.set_result(None)
+
+    def _names(self, machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], ...]:
+        """Say which names events reserve, claim and release; the common ones touch none and cost nothing."""
+        frees = machine.rules.definition.frees
+        if len(told) == 1 and machine.phase not in frees and not self._renames(machine, told[0]):
+            return (), (), ()
+        after = machine
+        for event in told:
+            after = evolve(after, event, machine.position + 1)
+        reserves = (after.claims,) if after.claims and after.claims != machine.claims else ()
+        claims = tuple(name for name in after.names if name not in machine.names)
+        left = {*machine.names, machine.claims} - {*after.names, after.claims, ""}
+        return reserves, claims, tuple(left)
+
+    @staticmethod
+    def _renames(machine: Machine, event: Event) -> bool:
+        to = getattr(event, "to", None) or machine.rules.arrow(machine.phase, TAGS[type(event)]).to
+        return isinstance(event, NAMING) or to in machine.rules.definition.frees
+
+    def _translated(self, turn: Turn, problem: Exception) -> Exception:
+        """Say in the words of machines what the log has refused."""
+        if isinstance(problem, NameTaken) and turn.command is not None:
+            return AlreadyExists(machine=problem.name, phase="held by another", command=turn.command.verb)
+        return problem
+
+    def _learn(self, cell: Cell, record: Record) -> None:
+        """Move the cell, because a record is durable, and tell whoever waits for that."""
+        before = cell.machine
+        cell.machine = after = evolve(before, record.event, record.position)
+        if before.version == 0 or after.terminal != before.terminal:
+            self._cells.place(cell)
+        if isinstance(record.event, NAMING):
+            self._cells.announce(before.names, after.names)
+        notice(cell)
