@@ -10,7 +10,7 @@
 None of them reads a clock, draws a number or calls anybody: time comes in as an argument.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ from eventvm.errors import (
     SnapshotNotFound,
 )
 from eventvm.events import Event, Fault
+from eventvm.lifecycle import answers
 from eventvm.machine import ATTESTED, Machine, evolve, says, steps
 from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
 from eventvm.tables import (
@@ -36,6 +37,7 @@ from eventvm.tables import (
     Nothing,
     Refuse,
     Step,
+    leaves,
 )
 
 # --- decide --------------------------------------------------------------------------------------------
@@ -69,16 +71,20 @@ def _answer(machine: Machine, command: Command) -> Answer:
         return rules.definition.quarantine.get(command.row) or Refuse("quarantined")
     if isinstance(command, commands.Transition):
         return _move(machine, command)
-    if isinstance(command, commands.Force) and command.to not in rules.definition.phases:
-        return Refuse(to="Unknown")
-    if isinstance(command, commands.Create) and command.phase not in ("", *rules.definition.phases):
+    wanted = _wanted(command)
+    if wanted not in ("", *rules.definition.phases):
         return Refuse(to="Unknown")
     answer = rules.answer(machine.phase, command.row)
-    if isinstance(command, commands.Create) and command.phase and not isinstance(answer, Fact | Refuse):
-        return Refuse(
-            "unsupported", to=f"only a machine that nobody has to make is imported as {command.phase}"
-        )
+    if wanted and isinstance(answer, Effect):
+        return Refuse("unsupported", to=f"only what nobody has to make can be imported as {wanted}")
     return answer
+
+
+def _wanted(command: Command) -> str:
+    """Name the phase that a command asks for by name; empty when it asks for none."""
+    if isinstance(command, commands.Force):
+        return command.to
+    return command.phase if isinstance(command, commands.Create) else ""
 
 
 def _move(machine: Machine, command: commands.Transition) -> Answer:
@@ -93,10 +99,24 @@ def _move(machine: Machine, command: commands.Transition) -> Answer:
 def refusal(machine: Machine, command: Command, answer: Refuse) -> Refused:
     """Make the exception of a refusal; it names the machine, from and to."""
     title = machine.rules.definition.title
-    to = answer.to or title(_goal(machine, command))
-    return REFUSALS[answer.error](
-        machine=machine.name or machine.id, phase=title(machine.phase), command=command.verb, to=to
-    )
+    goal = _goal(machine, command)
+    refused = REFUSALS[answer.error]
+    return refused(
+        machine=machine.name or machine.id, phase=title(machine.phase), command=command.verb,
+        to=answer.to or (title(goal) if goal else ""),
+        hint=refused.hint or f"it takes: {', '.join(taken(machine)) or 'nothing any more'}",
+    )  # fmt: skip
+
+
+def taken(machine: Machine) -> Iterator[str]:
+    """Name the commands that a machine may take as it stands; some of them look at the world first."""
+    if machine.quarantined:
+        yield from machine.rules.definition.quarantine
+        return
+    for command, answer in answers(machine.rules.definition, machine.phase).items():
+        if any(not isinstance(final, Refuse) for final in leaves(answer)):
+            yield command
+    yield from (f"transition {to}" for to in machine.rules.definition.moves.get(machine.phase, ()))
 
 
 def _goal(machine: Machine, command: Command) -> str:

@@ -25,6 +25,8 @@ class Refused(EventvmError):
     http_status = 409
     exit_code = 5
     sentence: ClassVar[str] = "{machine} is {phase}: {command} is refused"
+    leading_nowhere: ClassVar[str] = ""
+    """The sentence where a command leads to no phase by name."""
 
     def __init__(self, *, machine: str, phase: str, command: str, to: str = "", hint: str = "") -> None:
         """Keep the fields; the message is made from them."""
@@ -33,7 +35,8 @@ class Refused(EventvmError):
         self.command = command
         self.to = to
         self.hint = hint or self.hint
-        super().__init__(self.sentence.format(machine=machine, phase=phase, command=command, to=to))
+        sentence = self.sentence if to or not self.leading_nowhere else self.leading_nowhere
+        super().__init__(sentence.format(machine=machine, phase=phase, command=command, to=to))
 
 
 class InvalidTransition(Refused):
@@ -41,6 +44,7 @@ class InvalidTransition(Refused):
 
     code = "invalid_transition"
     sentence = "invalid transition of {machine}: {phase} to {to} ({command})"
+    leading_nowhere = "invalid transition of {machine}: {phase} does not take {command}"
 
 
 class NotFound(Refused):

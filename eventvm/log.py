@@ -57,7 +57,7 @@ class Append(Struct, frozen=True, gc=False):
     digest: bytes = b""
     cause: int = 0
     reserves: tuple[str, ...] = ()
-    """Names that nobody else may take until this stream claims or releases them; no one is found by them yet."""
+    """Names that nobody else may take until this stream claims or releases them; nobody is found by them."""
     claims: tuple[str, ...] = ()
     """Names that this stream holds from now on; refused while another holds one."""
     releases: tuple[str, ...] = ()

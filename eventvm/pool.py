@@ -12,7 +12,6 @@ from eventvm.engine import Engine, Handle
 from eventvm.errors import BadInput, EventvmError
 from eventvm.spec import Spec
 
-
 LARGEST = 1_000_000
 """Machines that one engine may hold; a pool looks through the living ones."""
 

@@ -7,14 +7,14 @@ import msgspec
 from msgspec import Struct
 
 from eventvm import commands, events
+from eventvm.decisions import taken
 from eventvm.errors import IllegalEvent, UnknownEvent
 from eventvm.events import TAGS, Unknown
 from eventvm.ledger import Ledger
-from eventvm.lifecycle import Lifecycle, Recorded, Rules, answers
+from eventvm.lifecycle import Lifecycle, Recorded, Rules
 from eventvm.machine import Machine, blank, evolve
 from eventvm.observation import Instant, Observation
 from eventvm.record import Record
-from eventvm.tables import Refuse, leaves
 
 Applied = Literal["applied", "ignored"]
 
@@ -194,14 +194,3 @@ def described(machine: Machine, as_of: Instant, seen: Observation | None = None)
         "next": "reconcile" if machine.spec.provider and (machine.phase in faulty or request) else "",
         "observation": None if seen is None else msgspec.to_builtins(seen),
     }  # fmt: skip
-
-
-def taken(machine: Machine) -> Iterator[str]:
-    """Name the commands that a machine may take as it stands; some of them look at the world first."""
-    if machine.quarantined:
-        yield from machine.rules.definition.quarantine
-        return
-    for command, answer in answers(machine.rules.definition, machine.phase).items():
-        if any(not isinstance(final, Refuse) for final in leaves(answer)):
-            yield command
-    yield from (f"transition {to}" for to in machine.rules.definition.moves.get(machine.phase, ()))

@@ -7,7 +7,7 @@ engine/waiting.py; the providers are reached through engine/world.py. This modul
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.handle import Handle, checked, checked_key, checked_reason, checked_spec
+from eventvm.engine.observing import Observer, observe
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.turns import Turns
 from eventvm.engine.waiting import give_up
@@ -39,14 +40,13 @@ from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules, encode
 from eventvm.lifecycles import DEFAULT, LIFECYCLES
 from eventvm.log import PAGE, Append, EventLog
-from eventvm.machine import Machine, evolve
+from eventvm.machine import Machine
 from eventvm.observation import Observation
 from eventvm.provider import Provider
-from eventvm.record import Record
 from eventvm.retry import Backoff
 from eventvm.spec import RestoreFrom, Spec
 from eventvm.subscription import Subscription
-from eventvm.views import Transition, first, of_machine, transition
+from eventvm.views import Transition, of_machine, transition
 
 __all__ = ["Engine", "Handle", "Receipt", "Report"]
 
@@ -56,8 +56,6 @@ RECONCILE_AT_ONCE = 16
 """Machines that a full pass looks at side by side."""
 KEEP_EVERY = 50_000
 """Records after which the living machines are kept again, so that opening stays short."""
-
-Observer = Callable[[Handle, Transition], Awaitable[None] | None]
 
 
 class Report(Struct, frozen=True):
@@ -150,10 +148,11 @@ class Engine:
         while workers and (left := until - self._loop.time()) > 0:
             await asyncio.wait(set(workers), timeout=left)
 
-    def _employ(self, work: Any) -> None:
+    def _employ(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def check_open(self) -> None:
         """Refuse use from elsewhere, and after the end."""
@@ -169,7 +168,7 @@ class Engine:
     # --- machines
 
     async def machine(self, name: str, *, lifecycle: str | None = None) -> Handle:
-        """Give a handle by name; of a machine that does not exist yet, too, in the lifecycle that is named."""
+        """Give a handle by name; of a machine that does not exist yet, too, in the lifecycle named."""
         self.check_open()
         holder = await self.log.find(name)
         cell = None if holder is None else await self.cells.cell(holder.stream)
@@ -193,7 +192,7 @@ class Engine:
         self, *, phase: str | None = None, lifecycle: str | None = None, label: str | None = None,
         after: str = "", limit: int = PAGE, ended: bool = True,
     ) -> list[Handle]:  # fmt: skip
-        """List machines in the order of their making, after one of them, the ended ones too unless told not to."""
+        """List machines in the order of their making, after one of them; the ended ones too, if wanted."""
         self.check_open()
         if not ended:
             living = sorted(id_ for id_ in self.cells.living if id_ > after)
@@ -242,8 +241,8 @@ class Engine:
         if snapshot not in origin.snapshots and not await self.used(key):
             raise SnapshotNotFound(machine=source.name, phase=source.title, command="clone", to=snapshot)
         command = commands.Clone(
-            checked(name, "name"), origin.rules.digest, origin.id, snapshot, checked_spec(spec or origin.spec),
-            reason=checked_reason(reason),
+            checked(name, "name"), origin.rules.digest, origin.id, snapshot,
+            checked_spec(spec or origin.spec), reason=checked_reason(reason),
         )  # fmt: skip
         return await self._begin(origin.rules, command, key=key, actor=actor, wait=wait)
 
@@ -427,43 +426,16 @@ class Engine:
         It reads the log at its own pace: if it is slow, fails or calls the engine itself, nobody is harmed.
         """
         self.check_open()
-        task = self._loop.create_task(self._observed(observer, machine, self.log.tree.size))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return lambda: None if task.done() else _cancel(task)
+        records = Subscription(self.log, after=self.log.tree.size, stream=machine)
+        task = self._employ(observe(self.cells, records, observer, self._handle_of))
 
-    async def _observed(self, observer: Observer, only: str | None, after: int) -> None:
-        try:
-            await self._observe(observer, only, after)
-        except EventvmError as problem:
-            logger.warning("an observer hears no more, because the log cannot be read on: %s", problem)
+        def forget() -> None:
+            task.cancel()
 
-    async def _observe(self, observer: Observer, only: str | None, after: int) -> None:
-        machines: dict[str, Machine] = {}
-        async for record in Subscription(self.log, after=after, stream=only):
-            if not of_machine(record.stream):
-                continue
-            before = machines.get(record.stream) or await self._before(record)
-            machine = machines[record.stream] = evolve(before, record.event, record.position)
-            if (change := transition(before, record, machine)) is not None:
-                await self._call(observer, await self.cells.cell(record.stream), change)
-            if machine.terminal:
-                del machines[record.stream]
+        return forget
 
-    async def _before(self, record: Record) -> Machine:
-        if record.version == 1:
-            return first(record, self.cells.definitions)
-        return await self.cells.read(record.stream, until=record.position - 1)
-
-    async def _call(self, observer: Observer, cell: Cell, change: Transition) -> None:
-        try:
-            called = observer(self._handle(cell), change)
-            if called is not None:
-                await called
-        except Exception:
-            logger.exception(
-                "an observer failed at position %d and is called again for the next", change.position
-            )
+    async def _handle_of(self, id: str) -> Handle:  # noqa: A002  # the word of the domain
+        return self._handle(await self.cells.cell(id))
 
     async def history(self, id: str) -> list[Transition]:  # noqa: A002  # the word of the domain
         """List every change of a machine's phase."""
@@ -478,10 +450,6 @@ class Engine:
         for before, record, _ in await self.cells.lived(id):
             ledger.add(before, record)
         return ledger
-
-
-def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
 
 
 def _heard(task: "asyncio.Task[None]") -> None:

@@ -85,6 +85,10 @@ class Cells:
     async def _before(self, record: Record) -> Machine:
         if (cell := self.living.get(record.stream)) is not None:
             return cell.machine
+        return await self.before(record)
+
+    async def before(self, record: Record) -> Machine:
+        """Fold the machine that a record happens to from its stream, as it was before it."""
         if record.version == 1:
             return first(record, self.definitions)
         return await self.read(record.stream, until=record.position - 1)

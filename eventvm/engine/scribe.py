@@ -37,11 +37,10 @@ class Scribe:
         machine = turn.cell.machine
         reserves, claims, releases = self._names(machine, told)
         key, digest = (turn.key, turn.digest) if keyed else (None, b"")
-        turn.pending = self._log.append(
-            Append(
-                machine.id, told, machine.version, turn.actor, key, digest, cause, reserves, claims, releases
-            )  # fmt: skip
+        append = Append(
+            machine.id, told, machine.version, turn.actor, key, digest, cause, reserves, claims, releases
         )
+        turn.pending = self._log.append(append)
         turn.pending.then(partial(self._settled, turn, then))
 
     async def appended(self, turn: Turn, event: Event, *, cause: int = 0, keyed: bool = False) -> None:
