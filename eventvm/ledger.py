@@ -135,8 +135,12 @@ class Ledger:
         ]
 
     def intervals(self, *, as_of: Instant, known_at: int | None = None) -> tuple[Interval, ...]:
-        """Pair the entries that were known at a position, measured up to an instant."""
+        """Pair what was true at an instant of what was known at a position."""
         return tuple(pair(self.known(known_at), as_of))
+
+    def until(self, now: Instant, *, known_at: int | None = None) -> tuple[Interval, ...]:
+        """Pair all that was known at a position, and measure what is open up to now."""
+        return tuple(pair(self.known(known_at), now, cut=False))
 
     def check(self, machine: str, correction: events.Corrected) -> None:
         """Refuse a correction that names no entry, or that would count a second twice."""
@@ -179,9 +183,12 @@ def later(one: Instant, other: Instant) -> bool:
 class Timeline:
     """The instants of one subject and meter, clamped to the order of their records."""
 
-    __slots__ = ("begun", "last", "start")
+    __slots__ = ("as_of", "begun", "last", "over", "start")
 
-    def __init__(self) -> None:
+    def __init__(self, as_of: Instant | None) -> None:
+        self.as_of = as_of
+        """Where it is cut; None for nowhere."""
+        self.over = False
         self.last: Instant | None = None
         self.start: Entry | None = None
         self.begun: Instant | None = None
@@ -194,29 +201,26 @@ class Timeline:
         boot = max(at.boot, last.boot) if at.boot_id == last.boot_id else at.boot
         return Instant(max(at.wall, last.wall), boot, at.boot_id)
 
-    def turn(self, entry: Entry, as_of: Instant) -> Interval | None:
-        """Take an entry; a stop gives the interval that it ends, cut at the instant that was asked for."""
-        self.last = at = self.clamp(entry.at)
+    def turn(self, entry: Entry) -> Interval | None:
+        """Take an entry; a stop gives the interval that it ends.
+
+        What lies beyond the cut has not come yet, and nothing that follows it in the log has either.
+        """
+        at = self.clamp(entry.at)
+        self.over = self.over or (self.as_of is not None and later(at, self.as_of))
+        if self.over:
+            return None
+        self.last = at
         if entry.edge == "start":
             assert self.start is None, f"started twice (position {entry.position})"
             self.start, self.begun = entry, at
             return None
         start, self.start = self.start, None
-        if start is None:
-            return None
-        return self._cut(start, as_of) if later(at, as_of) else self._measured(start, entry, at)
+        return None if start is None else self._measured(start, entry, at)
 
-    def open(self, as_of: Instant) -> Interval | None:
-        """Give the interval that is still open at an instant."""
-        return None if self.start is None else self._cut(self.start, as_of)
-
-    def _cut(self, start: Entry, as_of: Instant) -> Interval | None:
-        """Measure up to an instant what had not ended by then; nothing, if it had not begun either."""
-        assert self.begun is not None
-        if later(self.begun, as_of):
-            return None
-        wall = max(as_of.wall, self.begun.wall)
-        return self._measured(start, None, Instant(wall, as_of.boot, as_of.boot_id))
+    def open(self, until: Instant) -> Interval | None:
+        """Give the interval that is still open, measured up to an instant."""
+        return None if self.start is None else self._measured(self.start, None, self.clamp(until))
 
     def _measured(self, start: Entry, stop: Entry | None, until: Instant) -> Interval:
         assert self.begun is not None
@@ -229,15 +233,18 @@ class Timeline:
         )  # fmt: skip
 
 
-def pair(known: Iterable[Entry], as_of: Instant) -> Iterator[Interval]:
-    """Pair starts with stops, subject by subject, in the order of the log; what lies later is left out."""
+def pair(known: Iterable[Entry], until: Instant, *, cut: bool = True) -> Iterator[Interval]:
+    """Pair starts with stops, subject by subject, in the order of the log.
+
+    Open intervals are measured up to an instant; with `cut`, what lies beyond it is left out.
+    """
     lines: dict[tuple[str, str, str], Timeline] = {}
     for entry in known:
-        line = lines.setdefault((entry.machine, entry.meter, entry.subject), Timeline())
-        if (interval := line.turn(entry, as_of)) is not None:
+        line = lines.setdefault((entry.machine, entry.meter, entry.subject), Timeline(until if cut else None))
+        if (interval := line.turn(entry)) is not None:
             yield interval
     for line in lines.values():
-        if (interval := line.open(as_of)) is not None:
+        if (interval := line.open(until)) is not None:
             yield interval
 
 

@@ -150,7 +150,7 @@ class Reducer:
         if record.stream in self._opaque:
             try:
                 return self.fleet.apply(record)
-            except IllegalEvent:
+            except (IllegalEvent, UnknownEvent):
                 return "ignored"
         try:
             return self.fleet.apply(record)

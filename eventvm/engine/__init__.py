@@ -238,10 +238,11 @@ class Engine:
     ) -> Handle:  # fmt: skip
         """Begin a life as a copy of a snapshot, and run at once."""
         origin = source.machine
+        checked(name, "name")
         if snapshot not in origin.snapshots and not await self.used(key):
             raise SnapshotNotFound(machine=source.name, phase=source.title, command="clone", to=snapshot)
         command = commands.Clone(
-            checked(name, "name"), origin.rules.digest, origin.id, snapshot,
+            name, origin.rules.digest, origin.id, snapshot,
             checked_spec(spec or origin.spec), reason=checked_reason(reason),
         )  # fmt: skip
         return await self._begin(origin.rules, command, key=key, actor=actor, wait=wait)

@@ -116,7 +116,7 @@ class Cells:
     def place(self, cell: Cell) -> None:
         """Hold a cell for as long as it lives, and weakly afterwards."""
         machine = cell.machine
-        if machine.terminal:
+        if machine.over:
             self.living.pop(machine.id, None)
             self._ended[machine.id] = cell
         else:

@@ -314,7 +314,7 @@ class Handle:
 
     async def history(self, last: int | None = None) -> list[Transition]:
         """List its changes of phase, oldest first; a copy, always."""
-        changes = await self._engine.history(self.id) if self.id else []
+        changes = await self._engine.history(self.id)
         last = last or self.lifecycle.history or len(changes)
         return changes[-last:]
 
@@ -327,7 +327,9 @@ class Handle:
     ) -> tuple[Interval, ...]:
         """List the intervals of its ledger: as of an instant, as known at a position."""
         ledger = await self._engine.ledger(self.id)
-        return ledger.intervals(as_of=as_of or self._engine.clock.now(), known_at=known_at)
+        if as_of is None:
+            return ledger.until(self._engine.clock.now(), known_at=known_at)
+        return ledger.intervals(as_of=as_of, known_at=known_at)
 
     def __repr__(self) -> str:
         return f"<{self.lifecycle.name} {self.name!r} {self.title} {self.id}>"
@@ -352,7 +354,7 @@ NAME_CHARACTERS = 128
 REASON_CHARACTERS = 1000
 KEY_CHARACTERS = 200
 DATA_BYTES = 65_536
-LARGEST = 2**63
+LARGEST = 2**63 - 1
 
 
 def checked(name: str, what: str) -> str:
@@ -369,8 +371,9 @@ def checked(name: str, what: str) -> str:
 def checked_spec(spec: Spec) -> Spec:
     """Refuse amounts that no machine can have and no bill can count."""
     for field in BILLED:
-        if not 0 <= getattr(spec, field) < LARGEST:
-            raise BadInput(f"{field} is an amount from 0 to 2^63-1, not {getattr(spec, field)}")
+        largest = LARGEST // 1000 if field == "cpus" else LARGEST  # cpus are counted in thousandths
+        if not 0 <= getattr(spec, field) <= largest:
+            raise BadInput(f"{field} is an amount from 0 to {largest}, not {getattr(spec, field)}")
     return spec
 
 
@@ -378,11 +381,15 @@ def checked_data(data: Any) -> Any:
     """Refuse data that is no JSON, or more of it than a record should hold."""
     try:
         plain = msgspec.to_builtins(data)
-        size = len(msgspec.json.encode(plain))
+        written = msgspec.json.encode(plain)
+        if plain is not None and msgspec.json.decode(written) != plain:
+            raise ValueError("it would not read back as it is")
     except (TypeError, ValueError, RecursionError) as problem:
         raise BadInput(f"data is what JSON can hold, or a msgspec Struct of it: {problem}") from problem
-    if size > DATA_BYTES:
-        raise BadInput(f"data has at most {DATA_BYTES} bytes as JSON, this has {size}; keep it elsewhere")
+    if len(written) > DATA_BYTES:
+        raise BadInput(
+            f"data has at most {DATA_BYTES} bytes as JSON, this has {len(written)}; keep it elsewhere"
+        )
     return plain
 
 

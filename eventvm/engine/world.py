@@ -40,6 +40,9 @@ class World:
     def check(self, machine: Machine, command: Command, steps: tuple[Step, ...]) -> None:
         """Refuse what the provider cannot do before anything is written."""
         spec = getattr(command, "spec", None) or machine.spec
+        if machine.exists and spec.provider != machine.spec.provider:
+            why = f"it lives with provider {machine.spec.provider!r}, not {spec.provider!r}"
+            raise Unsupported(machine=machine.name, phase=machine.phase, command=command.verb, to=why)
         hand = self.providers.get(spec.provider)
         name = machine.name or getattr(command, "name", machine.id)
         if hand is None:

@@ -233,7 +233,7 @@ def test_a_reducer_does_not_excuse_what_never_fitted(life):
         [reducer.apply(record) for record in stream]
 
 
-def test_a_fold_believes_a_recorded_definition_that_today_would_refuse(life):
+def test_a_fold_believes_a_recorded_definition_that_today_would_refuse():
     """History never depends on today's code, and that is the check of definitions as well."""
     fields = msgspec.structs.asdict(LIFECYCLES["vm"])
     running = {**fields["arrows"]["running"], "machine.dreamt": Arrow("nowhere")}
