@@ -327,7 +327,7 @@ def decode(body: bytes | str, schema: int = SCHEMA) -> "Event | Unknown":
     """Read a body of any schema version that this release knows; an unknown type reads as Unknown."""
     try:
         return _decode(body) if schema == SCHEMA else _upcast(body, schema)
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
         tag = _tag(body)
         if tag in EVENTS and schema <= SCHEMA:
             raise LogDamaged(f"a {tag} that its type forbids: {problem}") from problem
@@ -337,7 +337,7 @@ def decode(body: bytes | str, schema: int = SCHEMA) -> "Event | Unknown":
 def _tag(body: bytes | str) -> str:
     try:
         return msgspec.json.decode(body, type=_Tagged).type
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
         raise LogDamaged(f"a body that is no event at all: {problem}") from problem
 
 

@@ -103,7 +103,7 @@ class Ticket:
                 self._waiter = asyncio.get_running_loop().create_future()
             yield from asyncio.shield(self._waiter).__await__()
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # many may await it: each raise would add its frames
         return self.records
 
 

@@ -196,7 +196,7 @@ class Engine:
         self.check_open()
         if not ended:
             living = sorted(id_ for id_ in self.cells.living if id_ > after)
-            cells = (self.cells.living[id_] for id_ in living)
+            cells = (one for id_ in living if not (one := self.cells.living[id_]).machine.over)
             return [self._handle(one) for one in cells if _matches(one.machine, phase, lifecycle, label)][
                 :limit
             ]

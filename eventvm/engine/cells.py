@@ -114,9 +114,9 @@ class Cells:
         return lives
 
     def place(self, cell: Cell) -> None:
-        """Hold a cell for as long as it lives, and weakly afterwards."""
+        """Hold a cell for as long as something of it is under way, and weakly afterwards."""
         machine = cell.machine
-        if machine.over:
+        if machine.over and machine.request is None:
             self.living.pop(machine.id, None)
             self._ended[machine.id] = cell
         else:

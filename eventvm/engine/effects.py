@@ -51,8 +51,9 @@ class Effects:
             outcome = await self._world.call(machine, step, machine.request.command)
             if outcome.unclear:
                 outcome = await self._seen(turn, step, outcome)
-            end = outcome.end or end  # a step without an event may have seen the end that a later one tells
-            outcome = replace(outcome, end=end)
+            if outcome.end is None and end is not None:  # an earlier step saw the end that this one tells
+                outcome = replace(outcome, end=end, evidence=None)
+            end = outcome.end
             event = conclude(machine, step, outcome)
             turn.fault = outcome.fault if step.failed is not None else None
             if event is not None:

@@ -382,14 +382,14 @@ def checked_data(data: Any) -> Any:
     try:
         plain = msgspec.to_builtins(data)
         written = msgspec.json.encode(plain)
-        if plain is not None and msgspec.json.decode(written) != plain:
-            raise ValueError("it would not read back as it is")
-    except (TypeError, ValueError, RecursionError) as problem:
+        same = msgspec.json.decode(written) == plain
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as problem:
         raise BadInput(f"data is what JSON can hold, or a msgspec Struct of it: {problem}") from problem
+    if not same:
+        raise BadInput("data must read back as it is: JSON knows no NaN, no infinity and no keys but text")
     if len(written) > DATA_BYTES:
-        raise BadInput(
-            f"data has at most {DATA_BYTES} bytes as JSON, this has {len(written)}; keep it elsewhere"
-        )
+        size = len(written)
+        raise BadInput(f"data has at most {DATA_BYTES} bytes as JSON, this has {size}; keep it elsewhere")
     return plain
 
 

@@ -91,7 +91,7 @@ class Scribe:
         """Move the cell, because a record is durable, and tell whoever waits for that."""
         before = cell.machine
         cell.machine = after = evolve(before, record.event, record.position)
-        if before.version == 0 or after.over != before.over:
+        if before.version == 0 or before.over or after.over:
             self._cells.place(cell)
         if isinstance(record.event, NAMING):
             self._cells.announce(before.names, after.names)

@@ -223,7 +223,7 @@ class GroupCommit(ABC):
         if self._tree.size > after:
             return
         if self._halted is not None:
-            raise self._halted
+            raise self._halted.with_traceback(None)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = None
         try:

@@ -315,7 +315,7 @@ class SqliteLog(SqliteReading, GroupCommit):
         """Wait while the log is being reopened."""
         await self._connected.wait()
         if self._gone is not None:
-            raise self._gone
+            raise self._gone.with_traceback(None)
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
         whole = (tree.packed, *parts)

@@ -2,7 +2,7 @@
 
 EVENTVM_SEEDS sets how many seeds are lived through, EVENTVM_SEED replays one, EVENTVM_THOROUGH=1 takes many.
 """
-# ruff: noqa: SLF001  # a mutant is made from within
+# a mutant is made from within
 
 import os
 import subprocess

@@ -87,7 +87,13 @@ class Bare:
     async def probe(self, target):
         self.probed += 1
         liveness = self.liveness or ("alive" if target.id in self.alive else "gone")
-        return Observation(liveness, Evidence(self.name))
+        return Observation(
+            liveness, Evidence(self.name), exists=None if self.liveness else liveness == "alive"
+        )
+
+
+class Vague(Unclear):
+    """A provider's own way of not knowing."""
 
 
 @pytest.fixture
@@ -105,7 +111,7 @@ async def test_waiters_register_in_linear_work(world, monkeypatch):
     """The n-th wait judges itself and none of those before it; who leaves judges nobody."""
     vm = await world.engine.create("web", SPEC)
     judged, closures = [], []
-    hopeless, closure = waiting.hopeless, lifecycle._closure  # noqa: SLF001  # what is counted lies within
+    hopeless, closure = waiting.hopeless, lifecycle._closure  # what is counted lies within  # noqa: SLF001  # what is counted lies within
 
     def counted(machine, wait, **told):
         judged.append(wait)
@@ -133,6 +139,7 @@ async def test_waiters_register_in_linear_work(world, monkeypatch):
 async def test_a_failed_start_is_unreachable_at_once_and_names_the_failure(world):
     """No time passes, and the record is the one that tells of the fault."""
     vm = await world.engine.create("web", SPEC)
+    created = vm.receipt.position
     world.simulated.script("web", "start", "fail")
     with pytest.raises(EffectFailed) as failed:
         await vm.start()
@@ -142,6 +149,10 @@ async def test_a_failed_start_is_unreachable_at_once_and_names_the_failure(world
     assert world.clock.wall() == began
     assert isinstance(lost.value.record.event, StartFailed)
     assert lost.value.record.position == failed.value.receipt.position
+    await vm.attest("gone", "it stays down")
+    with pytest.raises(Unreachable) as lost:
+        await vm.wait("running", after=created)
+    assert lost.value.record.position == failed.value.receipt.position, "and not what was told since"
 
 
 READS = {
@@ -174,7 +185,7 @@ async def test_a_handle_is_of_no_use_in_another_loop(world, read, born):
     async def use():
         try:
             await asyncio.wait_for(READS[read](handle), 1)
-        except Exception as problem:  # noqa: BLE001  # whatever it is, it is looked at below
+        except Exception as problem:  # whatever it is, it is looked at below  # noqa: BLE001  # whatever it is, it is looked at below
             raised.append(problem)
 
     thread = threading.Thread(target=lambda: asyncio.run(use()))
@@ -247,6 +258,18 @@ async def test_the_end_that_the_stop_told_survives_a_destroy_that_tells_none(wor
     assert (await world.replayed()).machines[vm.id].end == CLEAN
 
 
+@pytest.mark.parametrize("lifecycle", ["cell", "hcsshim", "vm"])
+async def test_the_end_that_the_stop_told_survives_a_destroy_that_only_a_look_confirms(
+    world, bare, lifecycle
+):
+    """The look vouches for the removal; it says nothing against what the stop has seen."""
+    vm = await world.engine.create("web", BARE, lifecycle=lifecycle)
+    await vm.start()
+    bare.raises["destroy"] = Vague("the connection broke")
+    await vm.destroy(force=lifecycle == "vm")
+    assert (vm.terminal, vm.machine.end) == (True, CLEAN)
+
+
 @pytest.mark.parametrize("lifecycle", EFFECTFUL)
 @pytest.mark.parametrize(("verified", "ended"), [(False, Forced()), (True, Clean(7))])
 async def test_an_exit_code_by_hearsay_is_a_forced_end(world, lifecycle, verified, ended):
@@ -274,10 +297,6 @@ async def test_a_living_machine_in_quarantine_ends_by_force(world):
 
 
 # --- unclear outcomes ---------------------------------------------------------------------------------
-
-
-class Vague(Unclear):
-    """A provider's own way of not knowing."""
 
 
 @pytest.mark.parametrize("liveness", ["alive", "gone", "unknown"])
@@ -324,6 +343,21 @@ async def test_an_interrupted_deletion_that_nobody_can_see_is_settled_by_a_word(
     await vm.delete_snapshot("s1")
     assert vm.snapshots == {}
     await world.check()
+
+
+async def test_an_interrupted_deletion_after_the_end_is_recovered_at_opening(world):
+    """A life that is over may have a request open still, and its snapshot is counted until somebody looks."""
+    vm = await world.engine.create("web", SPEC)
+    await vm.snapshot("s1")
+    await vm.destroy()
+    world.simulated.script("web", "delete_snapshot", "lost")
+    deleting = asyncio.create_task(vm.delete_snapshot("s1"))
+    await asyncio.sleep(1)
+    deleting.cancel()
+    await world.reopen()
+    await world.quiet()
+    machine = (await world.engine.machine("web")).machine
+    assert (machine.request, machine.snapshots, machine.open) == (None, {}, ())
 
 
 async def stuck(world):

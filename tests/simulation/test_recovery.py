@@ -1,5 +1,5 @@
 """Recovery: whatever dies, and whenever, the log and a look tell what happened, and nothing is done twice."""
-# ruff: noqa: SLF001  # a mutant is made from within
+# a mutant is made from within
 
 import asyncio
 
