@@ -21,7 +21,7 @@ from eventvm.tables import Nothing
 from eventvm.testing import VirtualLoop
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
-LIVES, STEPS = (20_000 if THOROUGH else 500), 50
+LIVES, STEPS = (3_000 if THOROUGH else 500), 50
 PLAIN = settings(
     deadline=None, database=None, derandomize=not THOROUGH, print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
@@ -161,7 +161,7 @@ routes = st.sampled_from(list(ROUTES.values()))
 walks = st.tuples(routes, st.lists(st.sampled_from(WISHES), min_size=3, max_size=20)).map(joined)
 
 
-@settings(PLAIN, max_examples=2000 if THOROUGH else 200)
+@settings(PLAIN, max_examples=1000 if THOROUGH else 200)
 @given(walks)
 def test_every_walk_is_the_models_walk(wishes):
     lived(lambda: Life(MODEL).live(wishes))
