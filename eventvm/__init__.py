@@ -1,10 +1,14 @@
 """A control engine and flight recorder for machines: every change is an event in an append-only log."""
 
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+if sys.platform == "win32":
+    raise ImportError("eventvm needs Linux or macOS: it depends on file locks that Windows does not have")
 
 from eventvm import errors
 from eventvm.clock import Clock
@@ -12,13 +16,14 @@ from eventvm.engine import Engine, Handle, Receipt, Report
 from eventvm.errors import EventvmError
 from eventvm.lifecycle import Lifecycle
 from eventvm.logs import open_log
+from eventvm.observation import Instant
 from eventvm.provider import Provider
 from eventvm.providers.simulated import Simulated
 from eventvm.spec import RestoreFrom, Spec
 
 __all__ = [
-    "Engine", "EventvmError", "Handle", "Lifecycle", "Provider", "Receipt", "Report", "RestoreFrom",
-    "Simulated", "Spec", "errors", "open", "open_log",
+    "Engine", "EventvmError", "Handle", "Instant", "Lifecycle", "Provider", "Receipt", "Report",
+    "RestoreFrom", "Simulated", "Spec", "errors", "open", "open_log",
 ]  # fmt: skip
 
 logging.getLogger("eventvm").addHandler(logging.NullHandler())

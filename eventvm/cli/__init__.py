@@ -40,8 +40,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code; an error is one sentence and a hint, never a traceback."""
-    if sys.platform == "win32":
-        sys.exit("eventvm needs Linux or macOS: it depends on file locks that Windows does not have")
     options = parser().parse_args(arguments)
     paper = Paper(sys.stdout, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     try:
