@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +23,30 @@ from eventvm.views import Retry, Transition, described
 
 if TYPE_CHECKING:
     from eventvm.engine import Engine
+
+
+class Sending(TypedDict, total=False):
+    """How a command is sent."""
+
+    key: str | None
+    actor: str
+    wait: bool
+    queue: bool
+
+
+class Options(Sending, total=False):
+    """What every verb takes beside its own arguments."""
+
+    reason: str
+
+
+class Making(TypedDict, total=False):
+    """What the beginning of a life takes."""
+
+    key: str | None
+    reason: str
+    actor: str
+    wait: bool
 
 
 class Handle:
@@ -112,7 +136,7 @@ class Handle:
 
     # --- verbs
 
-    async def create(self, spec: Spec | None = None, **options: Any) -> Receipt:
+    async def create(self, spec: Spec | None = None, **options: Unpack[Making]) -> Receipt:
         """Begin the life of a machine that does not exist yet, under this handle's name."""
         if self._cell is not None and not self.machine.over:
             raise AlreadyExists(machine=self.name, phase=self.title, command="create")
@@ -126,44 +150,46 @@ class Handle:
         self.receipt, self._after = receipt, receipt.position
         return receipt
 
-    async def start(self, **options: Any) -> Receipt:
+    async def start(self, **options: Unpack[Options]) -> Receipt:
         """Run it; if it runs already although the record says otherwise, the record is repaired."""
         return await self._send(commands.Start, {}, options)
 
-    async def stop(self, **options: Any) -> Receipt:
+    async def stop(self, **options: Unpack[Options]) -> Receipt:
         """End its process; what it stores stays."""
         return await self._send(commands.Stop, {}, options)
 
-    async def pause(self, **options: Any) -> Receipt:
+    async def pause(self, **options: Unpack[Options]) -> Receipt:
         """Hold it still."""
         return await self._send(commands.Pause, {}, options)
 
-    async def resume(self, **options: Any) -> Receipt:
+    async def resume(self, **options: Unpack[Options]) -> Receipt:
         """Let it go on."""
         return await self._send(commands.Resume, {}, options)
 
-    async def hibernate(self, snapshot: str, **options: Any) -> Receipt:
+    async def hibernate(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
         """Take a snapshot, and end the process once that is durable."""
         return await self._send(commands.Hibernate, {"snapshot": checked(snapshot, "snapshot")}, options)
 
-    async def snapshot(self, snapshot: str, **options: Any) -> Receipt:
+    async def snapshot(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
         """Capture its state under a name."""
         return await self._send(commands.Snapshot, {"snapshot": checked(snapshot, "snapshot")}, options)
 
-    async def delete_snapshot(self, snapshot: str, **options: Any) -> Receipt:
+    async def delete_snapshot(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
         """Delete a snapshot, also after the end of its life."""
         return await self._send(commands.DeleteSnapshot, {"snapshot": snapshot}, options)
 
-    async def restore(self, snapshot: str, spec: Spec | None = None, **options: Any) -> Receipt:
+    async def restore(self, snapshot: str, spec: Spec | None = None, **options: Unpack[Options]) -> Receipt:
         """Put it back to a snapshot, in a new shape if one is given."""
         fields = {"snapshot": snapshot, "spec": None if spec is None else checked_spec(spec)}
         return await self._send(commands.Restore, fields, options)
 
-    async def clone(self, name: str, snapshot: str, spec: Spec | None = None, **options: Any) -> "Handle":
+    async def clone(
+        self, name: str, snapshot: str, spec: Spec | None = None, **options: Unpack[Making]
+    ) -> "Handle":
         """Begin a new life as a copy of one of its snapshots."""
         return await self._engine.clone(self, name, snapshot, spec, **options)
 
-    async def rename(self, name: str, **options: Any) -> Receipt:
+    async def rename(self, name: str, **options: Unpack[Options]) -> Receipt:
         """Give it another name and free the old one."""
         holder = await self._engine.log.find(checked(name, "name"))
         taken = holder is not None and holder.held and holder.stream != self.id
@@ -171,20 +197,22 @@ class Handle:
             raise AlreadyExists(machine=name, phase="held by another", command="rename")
         return await self._send(commands.Rename, {"name": name}, options)
 
-    async def destroy(self, *, force: bool = False, **options: Any) -> Receipt:
+    async def destroy(self, *, force: bool = False, **options: Unpack[Options]) -> Receipt:
         """End its life; its history, snapshots and ledger stay for ever."""
         return await self._send(commands.Destroy, {"force": force}, options)
 
-    async def complete(self, code: int, **options: Any) -> Receipt:
+    async def complete(self, code: int, **options: Unpack[Options]) -> Receipt:
         """Record that the command inside it ended, with its authenticated exit code."""
         return await self._send(commands.Complete, {"code": code}, options)
 
-    async def transition_to(self, to: str, reason: str = "", *, data: Any = None, **options: Any) -> Receipt:
+    async def transition_to(
+        self, to: str, reason: str = "", *, data: Any = None, **options: Unpack[Sending]
+    ) -> Receipt:
         """Record a move along one of its lifecycle's edges."""
         fields = {"to": to, "data": checked_data(data)}
         return await self._send(commands.Transition, fields, {"reason": reason, **options})
 
-    async def force_phase(self, to: str, reason: str, **options: Any) -> Receipt:
+    async def force_phase(self, to: str, reason: str, **options: Unpack[Sending]) -> Receipt:
         """Set the phase against its lifecycle's edges; the reason is required and marked in every view."""
         if not reason:
             raise BadInput("a forced phase needs a reason")
@@ -195,7 +223,7 @@ class Handle:
         return await self._send(commands.Use, {"what": what}, {})
 
     async def attest(
-        self, liveness: Liveness, reason: str, *, at: Instant | None = None, **options: Any
+        self, liveness: Liveness, reason: str, *, at: Instant | None = None, **options: Unpack[Sending]
     ) -> Receipt:
         """Record what a person knows of it, and settle phase and ledger by that."""
         if not reason:
@@ -207,15 +235,15 @@ class Handle:
             commands.Attest, {"liveness": liveness, "at": at}, {"reason": reason, **options}
         )
 
-    async def advance_retry(self, **options: Any) -> Receipt:
+    async def advance_retry(self, **options: Unpack[Options]) -> Receipt:
         """Count one more attempt."""
         return await self._send(commands.AdvanceRetry, {}, options)
 
-    async def reset_retry(self, **options: Any) -> Receipt:
+    async def reset_retry(self, **options: Unpack[Options]) -> Receipt:
         """Forget the attempts."""
         return await self._send(commands.ResetRetry, {}, options)
 
-    async def correct(self, entry: Entry, at: Instant, reason: str, **options: Any) -> Receipt:
+    async def correct(self, entry: Entry, at: Instant, reason: str, **options: Unpack[Sending]) -> Receipt:
         """Correct one entry of its ledger; the entry stays, and the correction names it."""
         if not reason:
             raise BadInput("a correction needs a reason")
@@ -239,11 +267,9 @@ class Handle:
         """Take what somebody else has seen of it; told twice or too late, it changes nothing."""
         return await self._engine.look(self._born("tell"), observation)
 
-    def _send(
-        self, kind: type[Command], fields: dict[str, Any], options: dict[str, Any]
-    ) -> Awaitable[Receipt]:
+    def _send(self, kind: type[Command], fields: dict[str, Any], options: Options) -> Awaitable[Receipt]:
         reason = checked_reason(options.pop("reason", ""))
-        return self.send(kind(**fields, reason=reason), **options)
+        return self.send(kind(**fields, reason=reason), **cast("Sending", options))
 
     async def send(
         self, command: Command, *,

@@ -15,6 +15,7 @@ async def use() -> None:
         web = await engine.create("web-1", Spec(provider="simulated", cpus=2), key="make/web-1")
         assert_type(web, Handle)
         assert_type(await web.start(key="deploy-42/web-1"), Receipt)
+        await web.stop(reaso="x")  # type: ignore[call-arg]  # a typo in an option is found by the type checker
         assert_type(await web.wait("running", "error", timeout=30), Receipt)
         assert_type(await web.history(), list[Transition])
         assert_type(await web.entries(), list[Entry])
