@@ -40,7 +40,9 @@ class Definitions:
 
     def add(self, digest: str, definition: Lifecycle) -> Rules:
         """Take a definition in, under the digest that the log names it by."""
-        return self._rules.setdefault(digest, Rules(definition, digest))
+        if digest not in self._rules:
+            self._rules[digest] = Rules(definition, digest)
+        return self._rules[digest]
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._rules
