@@ -14,8 +14,6 @@ from eventvm.cli.demo import demo
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError
 
-USAGE_ERROR = 2
-
 
 def parser() -> argparse.ArgumentParser:
     """Describe every verb and its options."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import eventvm
-from eventvm.audit.replay import differences, replayed
+from eventvm.audit.replay import differences, replayed, wrong_names
 from eventvm.cli.paper import Paper
 from eventvm.clock import Clock
 from eventvm.engine import Engine, Handle
@@ -259,6 +259,7 @@ async def compare(story: Story, path: Path) -> int:
     fleet = await replayed(story.engine.log)
     machines = [handle.machine for handle in await story.engine.machines()]
     wrong = differences(fleet, machines)
+    wrong += [f"the name {name} leads elsewhere" async for name in wrong_names(story.engine.log, fleet)]
     paper, tree = story.paper, story.engine.log.tree
     story.scene(
         "The proof",

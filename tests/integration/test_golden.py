@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eventvm.audit.replay import replayed
+from eventvm.audit.replay import replayed, wrong_names
 from eventvm.logs import open_log
 from eventvm.record import leaf_of
 
@@ -38,6 +38,17 @@ async def test_no_byte_of_a_golden_log_reads_differently(release, tmp_path):
         for record in (await log.read(limit=log.tree.size + 1)).records:
             assert leaf_of(record, last.get(record.stream, bytes(32))) == record.leaf
             last[record.stream] = record.leaf
+
+
+@releases
+async def test_every_name_of_a_golden_log_leads_where_its_records_say(release, tmp_path):
+    """The table of names is what a replay finds, and a name that leads elsewhere would be told."""
+    path = shutil.copy(GOLDEN / f"{release}.db", tmp_path / "golden.db")
+    async with open_log(path) as log:
+        fleet = await replayed(log)
+        assert [name async for name in wrong_names(log, fleet)] == []
+        fleet.names["web-2"] = "somebody else"
+        assert [name async for name in wrong_names(log, fleet)] == ["web-2"]
 
 
 def test_there_is_a_golden_log():
