@@ -159,7 +159,8 @@ class Outcome(Struct, frozen=True, gc=False):
 def fact(machine: Machine, tag: str, command: Any, outcome: Outcome) -> Event:
     """Make the event of this tag from the machine, the command that led to it, and its outcome."""
     fields = _FIELDS.get(tag)
-    outcome = replace(outcome, end=_honest(outcome))
+    if outcome.end is not None:
+        outcome = replace(outcome, end=_honest(outcome.end, outcome.evidence))
     made = fields(machine, command, outcome) if fields else {}
     if outcome.fault is not None and tag in _FAULTS:
         made["fault"] = outcome.fault
@@ -167,10 +168,9 @@ def fact(machine: Machine, tag: str, command: Any, outcome: Outcome) -> Event:
     return kind(at=outcome.at, reason=outcome.reason, evidence=outcome.evidence, **made)  # type: ignore[no-any-return]
 
 
-def _honest(outcome: Outcome) -> End | None:
+def _honest(end: End, evidence: Evidence | None) -> End:
     """Give the end that may be recorded: an exit code that was only seen, and not verified, is none."""
-    end, evidence = outcome.end, outcome.evidence
-    if end is None or evidence is None or evidence.verified or not isinstance(end.termination, Clean):
+    if evidence is None or evidence.verified or not isinstance(end.termination, Clean):
         return end
     return End(end.manner, Forced())
 

@@ -315,6 +315,12 @@ EVENTS: dict[str, type[Happened]] = {tag: event for event, tag in TAGS.items()}
 UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """For (tag, schema version): how a body of that version reads in the next one."""
 
+
+def why(event: Event) -> str:
+    """Give an event's reason; a failure without one has its fault."""
+    return event.reason or (event.fault.message if isinstance(event, Failure) else "")
+
+
 encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(Event).decode
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from eventvm import commands, events
 from eventvm.errors import CorrectionRefused
 from eventvm.events import TAGS
-from eventvm.machine import Machine, arrow_of, turns
+from eventvm.machine import Machine, arrow_of, switches
 from eventvm.observation import Instant
 from eventvm.record import Record
 from eventvm.spec import Shape
@@ -91,11 +91,11 @@ def entries(machine: Machine, record: Record) -> tuple[Entry, ...]:
     source = getattr(event, "snapshot", "")
     return tuple(
         Entry(
-            machine=machine.id, subject=turn.subject, meter=turn.meter, edge=turn.edge,  # type: ignore[arg-type]
-            reason=turn.reason, shape=turn.shape, at=event.at, position=record.position,
+            machine=machine.id, subject=switch.subject, meter=switch.meter, edge=switch.edge,  # type: ignore[arg-type]
+            reason=switch.reason, shape=switch.shape, at=event.at, position=record.position,
             recorded_at=record.recorded_at, source=source or _cloned_from(machine),
         )
-        for turn in turns(machine, event, arrow)
+        for switch in switches(machine, event, arrow)
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The machine as the log tells it: a fold over its records, one event at a time; pure.
 
-``evolve`` is the only thing that makes a machine, and ``turns`` says what an event does to its meters. What
-commands, outcomes and sightings come to is decided in decisions.py.
+``evolve`` is the only thing that makes a machine, and ``switches`` says what an event does to its meters.
+What commands, outcomes and sightings come to is decided in decisions.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from eventvm.errors import (
     IllegalEvent,
     UnknownEvent,
 )
-from eventvm.events import TAGS, Event, Unknown
+from eventvm.events import TAGS, Event, Unknown, why
 from eventvm.lifecycle import Rules
 from eventvm.observation import End, Instant
 from eventvm.spec import Shape, Spec
@@ -190,15 +190,16 @@ def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: in
         "phase": to,
         "generation": machine.generation + 1,
         "since": position,
-        "reason": event.reason or (event.fault.message if isinstance(event, events.Failure) else ""),
+        "reason": why(event),
         "quarantined": arrow.quarantine or (machine.quarantined and to == machine.phase),
         "failed": machine.failed or to in definition.faulty,
         "holds": to not in definition.frees,
-        "attested": machine.attested if _by_attestation(event) else "",
+        "attested": machine.attested if by_attestation(event) else "",
     }
 
 
-def _by_attestation(event: Event) -> bool:
+def by_attestation(event: Event) -> bool:
+    """Say whether an event follows from what a person said."""
     return event.evidence is not None and event.evidence.source == ATTESTED
 
 
@@ -282,8 +283,8 @@ _TOLD: dict[str, Told] = {
 # --- meters --------------------------------------------------------------------------------------------
 
 
-class Turn(Struct, frozen=True, gc=False):
-    """One meter turned on or off by one event."""
+class Switch(Struct, frozen=True, gc=False):
+    """One meter switched on or off by one event."""
 
     meter: str
     subject: str
@@ -292,13 +293,13 @@ class Turn(Struct, frozen=True, gc=False):
     shape: Shape
 
 
-def turns(machine: Machine, event: Event, arrow: Arrow) -> Iterator[Turn]:
+def switches(machine: Machine, event: Event, arrow: Arrow) -> Iterator[Switch]:
     """Say what an event does to the meters of the machine that it happens to."""
     for one in arrow.meters:
-        yield from _turned(machine, event, one)
+        yield from _switched(machine, event, one)
 
 
-def _turned(machine: Machine, event: Event, one: Meter) -> Iterator[Turn]:
+def _switched(machine: Machine, event: Event, one: Meter) -> Iterator[Switch]:
     meter, subject, shape = one.meter, "", machine.spec.shape
     if meter == SNAPSHOT_STORAGE:
         meter, subject = "storage", event.snapshot  # type: ignore[union-attr]
@@ -306,13 +307,13 @@ def _turned(machine: Machine, event: Event, one: Meter) -> Iterator[Turn]:
     elif isinstance(event, events.Created | events.Restored) and event.spec is not None:
         shape = event.spec.shape
     counted = machine.counted(meter, subject)
-    start = Turn(meter, subject, "start", _why(machine, meter, one.reason), shape)
+    start = Switch(meter, subject, "start", _why(machine, meter, one.reason), shape)
     if counted is not None and one.do in ("open", "close", "reopen"):
         reason = "stop-crash" if one.do == "open" else _why(machine, meter, one.reason)
-        yield Turn(meter, subject, "stop", reason, counted.shape)
+        yield Switch(meter, subject, "stop", reason, counted.shape)
     if one.do in ("open", "reopen") or (one.do == "ensure" and counted is None):
         again = one.do == "open" and counted is not None
-        yield Turn(meter, subject, "start", "restart", shape) if again else start
+        yield Switch(meter, subject, "start", "restart", shape) if again else start
 
 
 def _why(machine: Machine, meter: str, reason: str) -> str:
@@ -330,9 +331,9 @@ def _why(machine: Machine, meter: str, reason: str) -> str:
 
 def _counting(machine: Machine, event: Event, arrow: Arrow, position: int) -> dict[str, Any]:
     counted, booted = machine.open, machine.booted
-    for turn in turns(machine, event, arrow):
-        counted = tuple(one for one in counted if (one.meter, one.subject) != (turn.meter, turn.subject))
-        if turn.edge == "start":
-            counted += (Open(turn.meter, turn.subject, event.at, turn.shape, position),)
-            booted = booted or turn.meter != "storage"
+    for switch in switches(machine, event, arrow):
+        counted = tuple(one for one in counted if (one.meter, one.subject) != (switch.meter, switch.subject))
+        if switch.edge == "start":
+            counted += (Open(switch.meter, switch.subject, event.at, switch.shape, position),)
+            booted = booted or switch.meter != "storage"
     return {"open": counted, "booted": booted}

@@ -1,6 +1,6 @@
 """Views: pure folds of the log for people - the fleet, the history of a machine, its description."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -9,7 +9,7 @@ from msgspec import Struct
 from eventvm import commands, events
 from eventvm.decisions import taken
 from eventvm.errors import IllegalEvent, UnknownEvent
-from eventvm.events import TAGS, Unknown
+from eventvm.events import TAGS, Unknown, why
 from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Recorded, Rules
 from eventvm.machine import Machine, blank, evolve
@@ -35,8 +35,8 @@ class Transition(Struct, frozen=True, gc=False, rename={"from_": "from"}):
 class Definitions:
     """The lifecycles that a log was written under, by digest."""
 
-    def __init__(self, known: Iterable[Rules] = ()) -> None:
-        self._rules = {rules.digest: rules for rules in known}
+    def __init__(self) -> None:
+        self._rules: dict[str, Rules] = {}
 
     def add(self, digest: str, definition: Lifecycle) -> Rules:
         """Take a definition in, under the digest that the log names it by."""
@@ -84,8 +84,8 @@ class Fleet:
     It stops at what it cannot apply. A Fleet over the whole log is what an audit compares with.
     """
 
-    def __init__(self, definitions: Definitions | None = None) -> None:
-        self.definitions = definitions or Definitions()
+    def __init__(self) -> None:
+        self.definitions = Definitions()
         self.machines: dict[str, Machine] = {}
         self.ledgers: dict[str, Ledger] = {}
         self.histories: dict[str, list[Transition]] = {}
@@ -122,10 +122,7 @@ def transition(before: Machine, record: Record, after: Machine) -> Transition | 
         return None
     title = before.rules.definition.title
     forced = isinstance(record.event, events.ForcedPhase)
-    reason = record.event.reason
-    if isinstance(record.event, events.Failure):
-        reason = reason or record.event.fault.message
-    reason = f"force: {reason}" if forced else reason
+    reason = f"force: {why(record.event)}" if forced else why(record.event)
     return Transition(
         title(before.phase),
         title(after.phase),
@@ -149,16 +146,14 @@ class Reducer:
     def apply(self, record: Record) -> Applied:
         """Fold a record in if it can be; `ignored` says that it could not, and nothing else happened."""
         self.cursor = record.position
-        if record.stream in self._opaque:
-            try:
-                return self.fleet.apply(record)
-            except (IllegalEvent, UnknownEvent):
-                return "ignored"
         try:
             return self.fleet.apply(record)
         except UnknownEvent:
             self._opaque.add(record.stream)
-            return "ignored"
+        except IllegalEvent:
+            if record.stream not in self._opaque:
+                raise
+        return "ignored"
 
 
 class Retry(Struct, frozen=True, gc=False):

@@ -196,10 +196,9 @@ class Engine:
         self.check_open()
         if not ended:
             living = sorted(id_ for id_ in self.cells.living if id_ > after)
-            cells = (one for id_ in living if not (one := self.cells.living[id_]).machine.over)
-            return [self._handle(one) for one in cells if _matches(one.machine, phase, lifecycle, label)][
-                :limit
-            ]
+            cells = [one for id_ in living if not (one := self.cells.living[id_]).machine.over]
+            cells = [one for one in cells if _matches(one.machine, phase, lifecycle, label)]
+            return [self._handle(one) for one in cells[:limit]]
         found: list[Handle] = []
         while len(found) < limit:
             streams = await self.log.streams(after=after, limit=PAGE)

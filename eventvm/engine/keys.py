@@ -5,8 +5,8 @@ from eventvm.engine.cells import Cells
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.turn import Turn, digest
 from eventvm.errors import EffectFailed, EventvmError, OutcomeUnknown
-from eventvm.events import Event, Failure, Unknown
-from eventvm.machine import ATTESTED, Machine
+from eventvm.events import Failure, Unknown
+from eventvm.machine import Machine, by_attestation
 from eventvm.record import Record
 from eventvm.views import tag
 
@@ -56,9 +56,5 @@ def _belongs(record: Record, last: Record, asked: Record) -> bool:
         isinstance(asked.event, events.Attested)
         and not isinstance(event, events.Attested | Unknown)
         and (record.position, record.recorded_at) == (last.position + 1, asked.recorded_at)
-        and (isinstance(event, events.Abandoned) or _by_attestation(event))
+        and (isinstance(event, events.Abandoned) or by_attestation(event))
     )
-
-
-def _by_attestation(event: Event) -> bool:
-    return event.evidence is not None and event.evidence.source == ATTESTED
