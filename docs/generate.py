@@ -40,6 +40,7 @@ ASKED_OR_DONE = f"{ASKED} or an outcome"
 ASKED_OR_SEEN = f"{ASKED} or a sighting"
 OPERATOR = "an operator"
 APPLICATION = "the application"
+SUPERVISOR = "the supervisor"
 
 AUTHORS = {
     "machine.requested": ASKED,
@@ -76,7 +77,15 @@ AUTHORS = {
     "machine.attested": OPERATOR,
     "machine.retry_advanced": APPLICATION,
     "machine.retry_reset": f"{OPERATOR} or {APPLICATION}",
+    "machine.amended": f"{OPERATOR} or {APPLICATION}",
+    "machine.restart_armed": SUPERVISOR,
+    "machine.restart_begun": SUPERVISOR,
+    "machine.reload_failed": SUPERVISOR,
+    "machine.restart_given_up": SUPERVISOR,
+    "machine.doubted": "the engine, when its log was restored from a backup",
+    "machine.confirmed": "the engine, on a sighting of what was in doubt",
     "ledger.corrected": OPERATOR,
+    "log.restored": "whoever restored the log",
     "lifecycle.defined": "the engine, before a machine lives under it",
 }
 """Who writes each event; a request that the record itself can answer needs no outcome."""

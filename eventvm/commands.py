@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from msgspec import Struct
 
 from eventvm.observation import Instant, Liveness
-from eventvm.spec import Spec
+from eventvm.spec import Restart, Spec
 
 
 class Wish(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -172,6 +172,19 @@ class ResetRetry(Wish, frozen=True, gc=False, tag="reset_retry"):
     verb = "reset_retry"
 
 
+class Amend(Wish, frozen=True, gc=False, tag="amend"):
+    """Change what is said of the machine beside its shape; what is not named stays as it is."""
+
+    verb = "amend"
+    labels: dict[str, str | None] = {}
+    """Labels to set, and with null those to take away."""
+    restart: Restart | None = None
+    ttl_seconds: int | None = None
+    """How long it may live from now on; 0: for ever."""
+    dev: bool | None = None
+    disabled: bool | None = None
+
+
 class Correct(Wish, frozen=True, gc=False, tag="correct"):
     """Correct one entry of the ledger by naming it; the entry itself stays for ever."""
 
@@ -189,5 +202,6 @@ class Correct(Wish, frozen=True, gc=False, tag="correct"):
 
 Command = (
     Create | Clone | Start | Stop | Pause | Resume | Hibernate | Snapshot | DeleteSnapshot | Restore
-    | Rename | Destroy | Complete | Transition | Force | Use | Attest | AdvanceRetry | ResetRetry | Correct
+    | Rename | Destroy | Complete | Transition | Force | Use | Attest | AdvanceRetry | ResetRetry | Amend
+    | Correct
 )  # fmt: skip

@@ -64,13 +64,17 @@ def decide(machine: Machine, command: Command, observation: Observation | None =
 
 
 def _answer(machine: Machine, command: Command) -> Answer:
-    rules = machine.rules
+    if isinstance(command, commands.Amend):
+        return _amendment(machine, command)
     if isinstance(command, commands.Attest) and machine.request is not None:
         return Fact("machine.attested")
     if machine.quarantined:
-        return rules.definition.quarantine.get(command.row) or Refuse("quarantined")
-    if isinstance(command, commands.Transition):
-        return _move(machine, command)
+        return machine.rules.definition.quarantine.get(command.row) or Refuse("quarantined")
+    return _move(machine, command) if isinstance(command, commands.Transition) else _row(machine, command)
+
+
+def _row(machine: Machine, command: Command) -> Answer:
+    rules = machine.rules
     wanted = _wanted(command)
     if wanted not in ("", *rules.definition.phases):
         return Refuse(to="Unknown")
@@ -78,6 +82,19 @@ def _answer(machine: Machine, command: Command) -> Answer:
     if wanted and isinstance(answer, Effect):
         return Refuse("unsupported", to=f"only what nobody has to make can be imported as {wanted}")
     return answer
+
+
+def _amendment(machine: Machine, command: commands.Amend) -> Answer:
+    """Take an amendment in any phase of a life; one that changes nothing is fulfilled already."""
+    if machine.over or not machine.exists:
+        return Refuse("not_found")
+    spec = machine.spec
+    labels = {key: value for key, value in command.labels.items() if spec.labels.get(key) != value}
+    said = any(
+        getattr(command, field) not in (None, getattr(spec, field))
+        for field in ("restart", "dev", "disabled")
+    )
+    return Fact("machine.amended") if labels or said or command.ttl_seconds is not None else Nothing()
 
 
 def _wanted(command: Command) -> str:
@@ -220,6 +237,10 @@ _FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
     "machine.transitioned": lambda _, c, __: {"to": c.to, "data": c.data},
     "machine.forced": lambda _, c, __: {"to": c.to},
     "machine.attested": lambda _, c, __: {"liveness": c.liveness},
+    "machine.amended": lambda _, c, __: {
+        "labels": c.labels, "restart": c.restart, "ttl_seconds": c.ttl_seconds, "dev": c.dev,
+        "disabled": c.disabled,
+    },
     "ledger.corrected": lambda _, c, __: {
         "position": c.position, "meter": c.meter, "edge": c.edge, "subject": c.subject, "truly": c.at,
     },
@@ -389,5 +410,12 @@ def attest(machine: Machine, command: commands.Attest, now: Instant) -> tuple[Ev
 
 def reachable(machine: Machine) -> frozenset[str]:
     """Give the phases that can still come, or hold now, without a further command."""
-    request = machine.request
-    return machine.rules.unasked(machine.phase, request.effect if request else "")
+    request, rules, upkeep = machine.request, machine.rules, machine.upkeep
+    coming = rules.unasked(machine.phase, request.effect if request else "")
+    if upkeep is not None and (upkeep.due or upkeep.begun):
+        coming |= rules.revived(machine.phase)
+    if machine.overdue is not None:
+        coming |= rules.unasked(rules.definition.deadlines[machine.phase].to)
+    if machine.expires is not None:
+        coming |= rules.terminal
+    return coming

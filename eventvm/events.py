@@ -14,7 +14,7 @@ from msgspec import Struct
 from eventvm.commands import Command
 from eventvm.errors import LogDamaged
 from eventvm.observation import End, Evidence, Instant, Liveness
-from eventvm.spec import Spec
+from eventvm.spec import Restart, Spec
 
 SCHEMA = 1
 """The schema version that this release writes into every record."""
@@ -266,7 +266,54 @@ class RetryReset(Happened, frozen=True, gc=False, tag="machine.retry_reset"):
     """The attempts were forgotten."""
 
 
-# --- the ledger and the definitions ------------------------------------------------------------------------
+class Amended(Happened, frozen=True, gc=False, tag="machine.amended"):
+    """What is said of the machine beside its shape was changed; what is not named stays as it was."""
+
+    labels: dict[str, str | None] = {}
+    """Labels that were set, and with null those that were taken away."""
+    restart: Restart | None = None
+    ttl_seconds: int | None = None
+    """How long it may live from this event on; 0: for ever."""
+    dev: bool | None = None
+    disabled: bool | None = None
+
+
+# --- supervision ---------------------------------------------------------------------------------------
+
+
+class RestartArmed(Happened, frozen=True, gc=False, tag="machine.restart_armed"):
+    """The supervisor will bring the machine back when it is due, unless somebody decides otherwise first."""
+
+    attempt: int
+    """Counts the attempts since the machine last did its work, from 1."""
+    due: Instant
+
+
+class RestartBegun(Happened, frozen=True, gc=False, tag="machine.restart_begun"):
+    """The supervisor has begun an attempt to bring the machine back."""
+
+    attempt: int
+
+
+class ReloadFailed(Failure, frozen=True, gc=False, tag="machine.reload_failed"):
+    """An attempt to bring the machine back failed; its phase is as before."""
+
+    attempt: int
+
+
+class RestartGivenUp(Happened, frozen=True, gc=False, tag="machine.restart_given_up"):
+    """The supervisor will not bring the machine back any more; a person may."""
+
+
+class Doubted(Happened, frozen=True, gc=False, tag="machine.doubted"):
+    """The record may be behind the world: before anything else is done, somebody has to look."""
+
+
+class Confirmed(Happened, frozen=True, gc=False, tag="machine.confirmed"):
+    """Somebody looked at a machine that was in doubt, and what the record says of it holds again."""
+
+
+# --- the ledger, the definitions, the log itself -------------------------------------------------------
 
 
 class Corrected(Happened, frozen=True, gc=False, tag="ledger.corrected"):
@@ -289,6 +336,13 @@ class LifecycleDefined(Happened, frozen=True, gc=False, tag="lifecycle.defined")
     definition: Any
 
 
+class LogRestored(Happened, frozen=True, gc=False, tag="log.restored"):
+    """The log was restored from a backup: the world may have moved on since its last record before this."""
+
+    origin: str
+    """The log that the backup was made of."""
+
+
 Event = (
     Requested | Abandoned | Noted | Unchanged
     | Created | CreateFailed | Cloned | Started | StartFailed | Stopped | StopFailed
@@ -297,7 +351,8 @@ Event = (
     | Restored | RestoreFailed | RestoreLost | Renamed | RenameFailed
     | Completed | Exited | Reconciled | Destroyed | DestroyFailed
     | Transitioned | ForcedPhase | Attested | RetryAdvanced | RetryReset
-    | Corrected | LifecycleDefined
+    | Amended | RestartArmed | RestartBegun | ReloadFailed | RestartGivenUp | Doubted | Confirmed
+    | Corrected | LifecycleDefined | LogRestored
 )  # fmt: skip
 
 

@@ -14,13 +14,14 @@ The interpreters of these tables are in machine.py.
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
+from itertools import pairwise
 
 import msgspec
 from msgspec import Struct
 
 from eventvm.errors import REFUSALS, DefinitionRefused, IllegalEvent
 from eventvm.events import EVENTS
-from eventvm.retry import Backoff
+from eventvm.retry import Backoff, Deadline, Recovery
 from eventvm.tables import (
     ANY,
     CALLS,
@@ -71,6 +72,10 @@ class Lifecycle(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the original system writes its phases."""
     retry: Backoff = Backoff()
     """How attempts are spaced and counted."""
+    recovery: Recovery = Recovery()
+    """How a machine that crashed is brought back."""
+    deadlines: dict[str, Deadline] = {}
+    """For a phase in flight, how long it may last."""
     history: int = 0
     """How many of its last transitions the history view shows; 0 for all. The log keeps all anyway."""
     counts: dict[str, tuple[str, ...]] = {}
@@ -133,12 +138,17 @@ def arrows(definition: Lifecycle, phase: str) -> dict[str, Arrow]:
 class Rules:
     """A definition with its digest and the indexes that make its interpretation fast."""
 
-    __slots__ = ("_answers", "_arrows", "_moves", "_possible", "_reach", "definition", "digest", "terminal")
+    __slots__ = (
+        "_answers", "_arrows", "_moves", "_possible", "_reach", "definition", "digest", "supervised",
+        "terminal",
+    )  # fmt: skip
 
     def __init__(self, definition: Lifecycle, digest: str = "") -> None:
         self.definition = definition
         self.digest = digest or sha256(encode(definition)).hexdigest()[:32]
         self.terminal = frozenset(definition.terminal)
+        self.supervised = bool(definition.deadlines) or definition.recovery.policy != "never"
+        """Whether the supervisor may have to do with a machine whose spec says nothing of it."""
         self._answers = {
             (phase, command): answer
             for phase in definition.phases
@@ -204,6 +214,43 @@ class Rules:
                 if to != phase and to not in self.definition.faulty:
                     return to
         return ""
+
+    @property
+    def ends_by_command(self) -> bool:
+        """Whether a command can end such a machine, as its time to live asks for."""
+        return any(self.ending(phase) for phase in self.definition.phases)
+
+    def ending(self, phase: str) -> str:
+        """Name the command that ends a machine in this phase by force, as far as the record can tell."""
+        for command in ("destroy_forced", "destroy"):
+            if any(not isinstance(final, Refuse) for final in leaves(self.answer(phase, command))):
+                return command
+        return ""
+
+    @property
+    def recovers(self) -> bool:
+        """Whether such a machine can be brought back after it has ended by itself."""
+        return bool(self.definition.recovery.phase) or any(
+            isinstance(final, Effect)
+            for phase in self.definition.phases
+            for final in leaves(self.answer(self.after_exit(phase), "start"))
+        )
+
+    def after_exit(self, phase: str) -> str:
+        """Name the phase that an exit leads to; the phase itself where none can happen."""
+        arrow = self._arrows.get((phase, "machine.exited"))
+        return phase if arrow is None or arrow.to is None else arrow.to
+
+    def revived(self, phase: str) -> frozenset[str]:
+        """Give the phases that bringing a machine back may lead through."""
+        if (known := self._reach.get((phase, "*"))) is None:
+            recovery = self.definition.recovery
+            begun = {recovery.gives_up, *recovery.path} if recovery.phase else set(self._started(phase))
+            known = self._reach[phase, "*"] = _closure(self.definition, begun, _deaths)
+        return known
+
+    def _started(self, phase: str) -> Iterator[str]:
+        return _after(self.definition, phase, self.answer(phase, "start"))
 
     def unasked(self, phase: str, effect: str = "") -> frozenset[str]:
         """Give the phases that can come without a further command: an effect under way, or a death."""
@@ -293,6 +340,7 @@ def _complaints(definition: Lifecycle) -> Iterator[tuple[str, str]]:
     yield from _bad_answers(definition)
     yield from _bad_arrows(definition)
     yield from _forgotten_meters(definition)
+    yield from _bad_supervision(definition)
     for phase in definition.phases:
         if not set(definition.ends) & _closure(definition, {phase}, _ways):
             yield f"phase {phase}", "no way leads from it to an end"
@@ -310,6 +358,8 @@ def _mentioned(definition: Lifecycle) -> Iterator[tuple[str, Iterable[str]]]:
     yield "found", definition.found
     for phase, goals in definition.moves.items():
         yield f"moves of {phase}", (phase, *goals)
+    recovery = definition.recovery
+    yield "recovery", filter(None, (recovery.phase, recovery.gives_up, *recovery.path))
     for phase, row in definition.arrows.items():
         for tag, arrow in row.items():
             yield f"arrow {phase}, {tag}", () if arrow.to is None else (arrow.to,)
@@ -418,6 +468,18 @@ def _bad_arrow(definition: Lifecycle, tag: str, arrow: Arrow) -> Iterator[str]:
     for one in arrow.meters:
         if one.meter not in (*definition.counts, SNAPSHOT_STORAGE):
             yield f"the meter {one.meter!r} counts in no phase"
+
+
+def _bad_supervision(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    for phase, deadline in definition.deadlines.items():
+        if deadline.to not in definition.moves.get(phase, ()):
+            yield f"deadline of {phase}", f"no move leads from it to {deadline.to}"
+    recovery = definition.recovery
+    for phase, to in pairwise(filter(None, (recovery.phase, *recovery.path))):
+        if to not in definition.moves.get(phase, ()):
+            yield "recovery", f"no move leads from {phase} to {to}"
+    if bool(recovery.phase) != bool(recovery.path) or bool(recovery.phase) != bool(recovery.gives_up):
+        yield "recovery", "a phase of recovery needs a path out of it, and a phase to give up in"
 
 
 def _forgotten_meters(definition: Lifecycle) -> Iterator[tuple[str, str]]:

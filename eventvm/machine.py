@@ -52,6 +52,21 @@ class Request(Struct, frozen=True, gc=False):
     step: int = 0
 
 
+class Upkeep(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the supervisor has to know of a machine that has crashed."""
+
+    crashes: tuple[int, ...] = ()
+    """Wall times of its last crashes, as many as a budget counts."""
+    fallen: bool = False
+    """Whether it still lies where a crash, or an attempt that failed, has left it."""
+    attempt: int = 0
+    """Counts the attempts to bring it back since it last did its work."""
+    due: Instant | None = None
+    """When the attempt that is armed begins."""
+    begun: bool = False
+    """Whether the attempt is under way."""
+
+
 class Machine(Struct, frozen=True, gc=False):
     """One life, folded from its records."""
 
@@ -86,6 +101,13 @@ class Machine(Struct, frozen=True, gc=False):
     attested: str = ""
     """What a person said last, until something else sets the phase."""
     attempts: int = 0
+    doubted: bool = False
+    """Whether the record may be behind the world, so that somebody has to look first."""
+    expires: Instant | None = None
+    """When its time to live is over."""
+    overdue: Instant | None = None
+    """When its phase in flight has lasted too long."""
+    upkeep: Upkeep | None = None
 
     @property
     def settled(self) -> bool:
@@ -165,6 +187,8 @@ def evolve(machine: Machine, event: Event | Unknown, position: int) -> Machine:
     changes: dict[str, Any] = {"version": machine.version + 1, "position": position}
     if arrow.to is not None:
         changes |= _entered(machine, event, arrow.to, arrow, position)
+        if machine.rules.supervised or machine.upkeep is not None or machine.spec.restart:
+            changes |= _upheld(machine, event, tag, arrow.to)
     if arrow.meters:
         changes |= _counting(machine, event, arrow, position)
     if machine.request is not None:
@@ -196,6 +220,69 @@ def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: in
         "holds": to not in definition.frees,
         "attested": machine.attested if by_attestation(event) else "",
     }
+
+
+def _upheld(machine: Machine, event: Event, tag: str, to: str) -> dict[str, Any]:
+    """Say what the entry into a phase means to the supervisor."""
+    deadline = machine.rules.definition.deadlines.get(to)
+    return {
+        "overdue": None if deadline is None else event.at.after(deadline.seconds),
+        "upkeep": _kept_up(machine, event, tag, to),
+    }
+
+
+def _kept_up(machine: Machine, event: Event, tag: str, to: str) -> Upkeep | None:
+    """Follow a recovery: it begins with a crash, and ends wherever the machine is taken on purpose.
+
+    What does its work again keeps its crashes in mind only if it was the supervisor who brought it back: what
+    a person has run begins anew.
+    """
+    definition, known = machine.rules.definition, machine.upkeep or Upkeep()
+    if _crashes(machine, tag, to):
+        counted = (*known.crashes, event.at.wall)[-1 - definition.recovery.crashes :]
+        return Upkeep(counted, fallen=True, attempt=known.attempt)
+    if machine.upkeep is None:
+        return None
+    if to in definition.active:
+        automatic = known.begun or isinstance(event, events.Reconciled) or machine.phase in definition.active
+        return Upkeep(known.crashes) if automatic else None
+    if known.begun and isinstance(event, events.Failure):
+        return replace(known, begun=False)
+    on_its_way = known.begun and to in definition.recovery.path
+    return known if on_its_way else Upkeep(known.crashes)
+
+
+def _crashes(machine: Machine, tag: str, to: str) -> bool:
+    """Say whether an event is a crash: an exit that nobody had tried to bring about, or a move to recover."""
+    definition = machine.rules.definition
+    if definition.recovery.phase:
+        return to == definition.recovery.phase != machine.phase
+    return tag == "machine.exited" and machine.phase not in definition.faulty
+
+
+def _restarting(machine: Machine, **changes: Any) -> dict[str, Any]:
+    return {"upkeep": replace(machine.upkeep or Upkeep(), **changes)}
+
+
+def _amended(machine: Machine, event: events.Amended, _: int) -> dict[str, Any]:
+    spec = machine.spec
+    labels = {**spec.labels, **event.labels}
+    said = {
+        "labels": {key: value for key, value in labels.items() if value is not None},
+        "restart": event.restart, "ttl_seconds": event.ttl_seconds, "dev": event.dev,
+        "disabled": event.disabled,
+    }  # fmt: skip
+    changes: dict[str, Any] = {
+        "spec": replace(spec, **{field: value for field, value in said.items() if value is not None})
+    }
+    if event.ttl_seconds is not None:
+        changes["expires"] = expiry(event.at, event.ttl_seconds)
+    return changes
+
+
+def expiry(begun: Instant, ttl_seconds: int) -> Instant | None:
+    """Say when a time to live is over; 0 is never."""
+    return begun.after(ttl_seconds) if ttl_seconds else None
 
 
 def by_attestation(event: Event) -> bool:
@@ -230,10 +317,20 @@ def _requested(_: Machine, event: events.Requested, position: int) -> dict[str, 
     request = Request(position, command, event.effect, event.host, event.owner, event.deadline)
     changes: dict[str, Any] = {"request": request}
     if isinstance(command, commands.Create | commands.Clone):
-        changes |= {"name": command.name, "spec": command.spec, "holds": True}
+        changes |= _born(command.name, command.spec, event.at)
     elif isinstance(command, commands.Rename):
         changes["claims"] = command.name
     return changes
+
+
+def _born(name: str, spec: Spec, at: Instant) -> dict[str, Any]:
+    return {"name": name, "spec": spec, "holds": True, "expires": expiry(at, spec.ttl_seconds)}
+
+
+def _created(machine: Machine, event: events.Created, _: int) -> dict[str, Any]:
+    """Take over what the creation says; one that was requested lives since its request."""
+    requested = machine.request is not None
+    return {"name": event.name, "spec": event.spec} if requested else _born(event.name, event.spec, event.at)
 
 
 def _abandoned(machine: Machine, _: events.Abandoned, __: int) -> dict[str, Any]:
@@ -256,7 +353,7 @@ def _corrected(machine: Machine, event: events.Corrected, _: int) -> dict[str, A
 _TOLD: dict[str, Told] = {
     "machine.requested": _requested,
     "machine.abandoned": _abandoned,
-    "machine.created": lambda _, e, __: {"name": e.name, "spec": e.spec, "holds": True},
+    "machine.created": _created,
     "machine.create_failed": lambda _, __, ___: {"holds": False},
     "machine.started": lambda _, e, __: {"incarnation": e.incarnation, "end": None},
     "machine.cloned": lambda _, e, __: {"incarnation": e.incarnation, "end": None},
@@ -274,7 +371,20 @@ _TOLD: dict[str, Told] = {
     "machine.rename_failed": lambda _, __, ___: {"claims": ""},
     "machine.attested": lambda _, e, __: {"attested": e.liveness},
     "machine.retry_advanced": lambda m, _, __: {"attempts": m.attempts + 1},
-    "machine.retry_reset": lambda _, __, ___: {"attempts": 0},
+    "machine.retry_reset": lambda m, _, __: {
+        "attempts": 0,
+        "upkeep": m.upkeep and replace(m.upkeep, crashes=(), attempt=0),
+    },
+    "machine.amended": _amended,
+    "machine.restart_armed": lambda m, e, _: _restarting(m, attempt=e.attempt, due=e.due, begun=False),
+    "machine.restart_begun": lambda m, e, _: _restarting(m, attempt=e.attempt, due=None, begun=True),
+    "machine.reload_failed": lambda m, _, __: _restarting(m, due=None, begun=False),
+    "machine.restart_given_up": lambda m, _, __: _restarting(m, fallen=False, due=None, begun=False),
+    "machine.doubted": lambda _, __, ___: {"doubted": True},
+    "machine.confirmed": lambda m, e, _: {
+        "doubted": False,
+        "incarnation": max(m.incarnation, e.evidence.incarnation if e.evidence else 0),
+    },
     "ledger.corrected": _corrected,
 }  # fmt: skip
 """For each event that tells more than a phase: what it changes."""

@@ -18,6 +18,17 @@ class Instant(Struct, frozen=True, gc=False):
     boot_id: str
     """Names the boot: boot times compare only within one."""
 
+    def after(self, seconds: float) -> "Instant":
+        """Give the moment that lies so much later, by all clocks."""
+        ns = int(seconds * 1_000_000_000)
+        return Instant(self.wall + ns, self.boot + ns, self.boot_id)
+
+    def until(self, other: "Instant") -> int:
+        """Count the nanoseconds to another moment: by boot time within a boot, else by wall time."""
+        if self.boot_id == other.boot_id:
+            return other.boot - self.boot
+        return other.wall - self.wall
+
 
 class Clean(Struct, frozen=True, gc=False, tag_field="kind", tag="clean", forbid_unknown_fields=True):
     """The machine ended by itself and its exit code was authenticated from inside."""

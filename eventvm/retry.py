@@ -1,6 +1,11 @@
-"""Backoff as a value: how often something was tried and how long to wait before the next attempt."""
+"""Backoff, recovery and deadlines as values: how long to wait, how often to try, when to give up."""
+
+from typing import Literal
 
 from msgspec import Struct
+
+Policy = Literal["never", "on-failure", "always"]
+"""When a machine that ended by itself is brought back."""
 
 
 class Backoff(Struct, frozen=True, gc=False):
@@ -17,3 +22,27 @@ class Backoff(Struct, frozen=True, gc=False):
     def can_retry(self, tried: int) -> bool:
         """Say whether another attempt is within the limit."""
         return tried < self.attempts
+
+
+class Recovery(Struct, frozen=True, gc=False, omit_defaults=True):
+    """How a machine that crashed is brought back: by a start, or by its host along a path of phases."""
+
+    policy: Policy = "never"
+    """What holds where a spec says nothing."""
+    backoff: Backoff = Backoff()
+    crashes: int = 5
+    """How many crashes a window has room for; with one more the machine is given up at once."""
+    window_seconds: float = 300.0
+    phase: str = ""
+    """The phase in which its host brings it back; empty where a start does."""
+    path: tuple[str, ...] = ()
+    """The phases that it goes through when its host has brought it back."""
+    gives_up: str = ""
+    """The phase in which it is given up; empty where it stays as it is."""
+
+
+class Deadline(Struct, frozen=True, gc=False):
+    """How long a phase in flight may last, and where it leads when that is over."""
+
+    seconds: float
+    to: str

@@ -1,6 +1,11 @@
 """What a machine should be: one typed value, fixed at creation and recorded whole."""
 
+from typing import Literal
+
 from msgspec import Struct
+
+Restart = Literal["", "never", "on-failure", "always"]
+"""When a machine that ended by itself is run again; empty: as its lifecycle has it."""
 
 
 class Shape(Struct, frozen=True, gc=False):
@@ -64,8 +69,14 @@ class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     rate_limits: tuple[RateLimit, ...] = ()
     restore_from: RestoreFrom | None = None
     labels: dict[str, str] = {}
+    restart: Restart = ""
+    """When the supervisor runs it again; what a command has stopped stays stopped."""
+    ttl_seconds: int = 0
+    """How long it may live from its creation on; 0: for ever."""
     dev: bool = False
     """A machine under development, which may be built from source."""
+    disabled: bool = False
+    """A machine that its host is not to run."""
 
     @property
     def shape(self) -> Shape:
@@ -74,7 +85,7 @@ class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 
 
 BILLED = ("cpus", "memory", "storage")
-BOOKKEEPING = ("provider", "labels", "dev", *BILLED)
+BOOKKEEPING = ("provider", "labels", "restart", "ttl_seconds", "dev", "disabled", *BILLED)
 """The fields that every provider takes, because they ask nothing of the world."""
 
 

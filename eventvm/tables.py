@@ -16,7 +16,9 @@ MOVED = ("machine.transitioned", "machine.forced")
 
 NEUTRAL = (
     "machine.requested", "machine.abandoned", "machine.noted", "machine.unchanged", "machine.attested",
-    "machine.retry_advanced", "machine.retry_reset", "ledger.corrected",
+    "machine.retry_advanced", "machine.retry_reset", "machine.amended", "machine.restart_armed",
+    "machine.restart_begun", "machine.reload_failed", "machine.restart_given_up", "machine.doubted",
+    "machine.confirmed", "ledger.corrected",
 )  # fmt: skip
 """Events that may stand anywhere in a life and keep its phase, unless an arrow says otherwise."""
 

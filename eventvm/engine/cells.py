@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eventvm.engine.turn import Turn
     from eventvm.engine.waiting import Wait
 
-VIEW = "machines.1"
+VIEW = "machines.2"
 """The kept view of all living machines; another number when what it holds changes."""
 PART = 256
 """Machines in one part of it: few enough that encoding one does not hold the loop."""

@@ -1,6 +1,7 @@
 """`plugin`: fourteen phases and 41 edges, moved by the application; Uninstalled may be left again."""
 
 from eventvm.lifecycle import Lifecycle
+from eventvm.retry import Backoff, Deadline, Recovery
 from eventvm.tables import ANY, Arrow, Fact, Refuse, closes
 
 COMPUTE = "compute"
@@ -22,6 +23,11 @@ MOVES: dict[str, tuple[str, ...]] = {
     "Failed": ("Validating", "Building", "Uninstalling", "Installed"),
     "Uninstalling": ("Uninstalled", "Failed"),
 }
+LASTS = {
+    "Installing": 600.0, "Building": 1800.0, "Validating": 300.0, "Starting": 300.0, "Stopping": 300.0,
+    "Uninstalling": 600.0,
+}  # fmt: skip
+"""How many seconds a phase in flight may last."""
 IN_FLIGHT = ("Installing", "Building", "Validating", "Starting", "Uninstalling")
 
 plugin = Lifecycle(
@@ -34,6 +40,16 @@ plugin = Lifecycle(
     faulty=("Failed", "BuildFailed", "Recovering"),
     active=("Running", "Degraded"),
     history=50,
+    recovery=Recovery(
+        policy="on-failure",
+        backoff=Backoff(first_seconds=2.0, cap_seconds=30.0, attempts=3),
+        crashes=5,
+        window_seconds=300.0,
+        phase="Recovering",
+        path=("Validating", "Starting", "Running"),
+        gives_up="Failed",
+    ),
+    deadlines={phase: Deadline(seconds, "Failed") for phase, seconds in LASTS.items()},
     counts={COMPUTE: ("Running", "Degraded")},
     moves=MOVES,
     needs={"Building": "dev", "BuildFailed": "dev"},

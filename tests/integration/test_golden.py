@@ -26,7 +26,11 @@ async def test_a_golden_log_replays_to_the_views_of_its_release(release, tmp_pat
     path = shutil.copy(GOLDEN / f"{release}.db", tmp_path / "golden.db")
     async with open_log(path) as log:
         told = make.told(await replayed(log), log)
-    assert json.loads(msgspec.json.encode(told)) == json.loads((GOLDEN / f"{release}.json").read_bytes())
+    then = json.loads((GOLDEN / f"{release}.json").read_bytes())
+    now = json.loads(msgspec.json.encode(told))
+    for id_, machine in then["machines"].items():  # what a later release tells beside it was not asked then
+        now["machines"][id_] = {field: now["machines"][id_][field] for field in machine}
+    assert now == then
 
 
 @releases

@@ -85,7 +85,7 @@ def test_tags_are_unique_and_written_out():
     assert len(events.EVENTS) == len(events.TAGS) == len(events.Event.__args__)
     for tag in events.EVENTS:
         noun, _, verb = tag.partition(".")
-        assert noun in ("machine", "ledger", "lifecycle")
+        assert noun in ("machine", "ledger", "lifecycle", "log")
         assert verb.islower()
 
 
