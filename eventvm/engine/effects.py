@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from eventvm import commands, events
 from eventvm.clock import Clock
 from eventvm.decisions import Outcome, conclude, decide, recover, shows
+from eventvm.engine.lanes import Lanes
 from eventvm.engine.receipt import receipt_of
 from eventvm.engine.scribe import Scribe
 from eventvm.engine.turn import Turn
@@ -18,9 +19,12 @@ from eventvm.tables import Effect, Look, Step
 class Effects:
     """Carries requests out, and concludes those that were interrupted by what can be seen of them."""
 
-    def __init__(self, scribe: Scribe, world: World, clock: Clock, *, host: str, owner: str) -> None:
+    def __init__(
+        self, scribe: Scribe, world: World, lanes: Lanes, clock: Clock, *, host: str, owner: str
+    ) -> None:
         self._scribe = scribe
         self._world = world
+        self._lanes = lanes
         self._clock = clock
         self._host = host
         self._owner = owner
@@ -31,6 +35,7 @@ class Effects:
         assert command is not None
         told = machine.rules.definition.effects[effect.name]
         self._world.check(machine, command, told)
+        await self._lanes.enter(turn)
         at = self._clock.now()
         requested = events.Requested(
             at=at, reason=command.reason, command=command, effect=effect.name, host=self._host,
@@ -75,8 +80,11 @@ class Effects:
         return replace(evident, fault=None, end=seen.end) if shown else evident
 
     async def resume(self, turn: Turn) -> None:
-        """Conclude an open request that nobody works on by what can be seen, or abandon it."""
-        if isinstance(turn.command, commands.Attest):
+        """Conclude an open request that nobody works on by what can be seen, or abandon it.
+
+        What tells of the machine without touching it needs no answer from the world, and leaves it open.
+        """
+        if isinstance(turn.command, commands.Attest | commands.Amend):
             return
         if turn.intrusive:
             await self._abandon(turn)
@@ -111,6 +119,7 @@ class Effects:
         await self._scribe.appended(turn, abandoned)
 
     async def probe(self, turn: Turn) -> Observation:
+        await self._lanes.enter(turn)
         cell = turn.cell
         turn.observation = cell.seen = await self._world.probe(cell.machine)
         return turn.observation

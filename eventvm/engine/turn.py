@@ -25,7 +25,7 @@ class Turn:
 
     __slots__ = (
         "actor", "asked", "breaks", "cell", "command", "digest", "ended", "fault", "future", "how", "key",
-        "observation", "pending", "wait", "worker",
+        "observation", "pending", "place", "wait", "worker",
     )  # fmt: skip
 
     def __init__(self, cell: Cell, command: Command | None, future: asyncio.Future[Receipt]) -> None:
@@ -42,6 +42,8 @@ class Turn:
         """The position of its request, once that is durable."""
         self.observation: Observation | None = None
         """What somebody saw, where the turn is to tell of it."""
+        self.place: asyncio.Semaphore | None = None
+        """The lane in which it holds a place, from its first reach into the world to its end."""
         self.worker: asyncio.Task[None] | None = None
         self.pending: Ticket | None = None
         self.fault: Fault | None = None
@@ -56,6 +58,12 @@ class Turn:
         command = self.command
         forced = isinstance(command, commands.Destroy) and command.force
         return forced or isinstance(command, commands.Force | commands.Attest)
+
+    def leave(self) -> None:
+        """Give its place back, if it has one."""
+        if self.place is not None:
+            self.place.release()
+            self.place = None
 
     def answer(self, receipt: Receipt) -> None:
         """Tell the caller, if there still is one."""

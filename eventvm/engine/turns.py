@@ -9,6 +9,7 @@ Rules:
   engine owns. A worker that is cancelled leaves its request open, and whoever comes next probes.
 * Force, a forced destroy and an attestation do not queue behind an effect: they abandon it, unless they
   would be refused or repeat a key.
+* What reaches into the world first takes a place at its provider (lanes.py), and gives it back at its end.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from eventvm.decisions import WHY, Outcome, attest, decide, fact, plan
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.effects import Effects
 from eventvm.engine.keys import digest_then, failure, outcome
+from eventvm.engine.lanes import Lanes
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.engine.scribe import Scribe
 from eventvm.engine.turn import Turn, digest
@@ -56,14 +58,14 @@ class Turns:
     """Carries commands through: decides, has it written, and lets the world be touched."""
 
     def __init__(
-        self, log: EventLog, cells: Cells, world: World, clock: Clock, *, host: str, owner: str
+        self, log: EventLog, cells: Cells, world: World, lanes: Lanes, clock: Clock, *, host: str, owner: str
     ) -> None:
         self._log = log
         self._cells = cells
         self._world = world
         self._clock = clock
         self._scribe = Scribe(log, cells, self._interrupted)
-        self._effects = Effects(self._scribe, world, clock, host=host, owner=owner)
+        self._effects = Effects(self._scribe, world, lanes, clock, host=host, owner=owner)
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self.workers: set[asyncio.Task[None]] = set()
@@ -203,6 +205,7 @@ class Turns:
         if turn.ended:
             return
         turn.ended = True
+        turn.leave()
         cell = turn.cell
         if problem is not None:
             turn.fail(problem)

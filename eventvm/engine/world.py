@@ -13,6 +13,7 @@ from eventvm.events import Fault
 from eventvm.machine import Machine
 from eventvm.observation import Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, Unclear, lacks, undone
+from eventvm.spec import reshaped
 from eventvm.tables import Step
 
 FAULT_CHARACTERS = 500
@@ -83,8 +84,9 @@ class World:
 
     @staticmethod
     def _spec(machine: Machine, step: Step, command: Any) -> Any:
-        reshaped = command.spec if isinstance(command, commands.Restore) and step.call == "restore" else None
-        return reshaped or machine.spec
+        if isinstance(command, commands.Restore) and step.call == "restore" and command.spec is not None:
+            return reshaped(machine.spec, command.spec)
+        return machine.spec
 
     async def probe(self, machine: Machine) -> Observation:
         """Look at a machine; whatever keeps the look from ending well means: unknown."""

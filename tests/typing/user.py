@@ -21,7 +21,7 @@ async def use() -> None:
         assert_type(await web.entries(), list[Entry])
         assert_type(await web.intervals(), tuple[Interval, ...])
         assert_type(await engine.reconcile(), Report)
-        assert_type(await engine.machines(phase="running"), list[Handle])
+        assert_type((await engine.machines(phase="running"))[0], Handle)
         async for record in engine.events(after=3):
             assert_type(record, Record)
         forget = engine.observe(seen)
