@@ -120,9 +120,8 @@ class Cells:
             and before.holds is after.holds
             and (before.request is None) is (after.request is None)
         )
-        if not stays:
+        if not stays and not self.roll.follow(before, after):
             self._place(cell)
-            self.roll.follow(before, after)
 
     def _place(self, cell: Cell) -> None:
         """Hold a cell for as long as something of it is under way, and weakly afterwards."""

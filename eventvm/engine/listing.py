@@ -51,10 +51,10 @@ class Wanted(Struct, frozen=True):
     def __call__(self, machine: Machine) -> bool:
         definition = machine.rules.definition
         return (
-            (self.phase is None or self.phase in (machine.phase, definition.title(machine.phase)))
-            and (self.lifecycle is None or self.lifecycle == definition.name)
-            and machine.name.startswith(self.prefix)
-            and all(_labelled(machine, label, value) for label, value in self.labels)
+            machine.name.startswith(self.prefix)
+            and self.lifecycle in (None, definition.name)
+            and self.phase in (None, machine.phase, definition.titles.get(machine.phase))
+            and (not self.labels or all(_labelled(machine, *label) for label in self.labels))
         )
 
 
@@ -112,8 +112,8 @@ class Listing:
         page = Machines()
         while ids := self._cells.roll.after(after, PAGE):
             for id_ in ids:
-                cell = self._cells.living.get(id_)
-                if cell is not None and cell.machine.living and wanted(cell.machine):
+                cell = self._cells.living[id_]
+                if wanted(cell.machine):
                     page.append(self._give(cell))
                     if len(page) == limit:
                         page.after = id_

@@ -19,8 +19,8 @@ class Roll:
     def __len__(self) -> int:
         return len(self._ids) - len(self._left)
 
-    def follow(self, before: Machine, after: Machine) -> None:
-        """Let a machine enter, leave, or stand elsewhere, as one event has moved it."""
+    def follow(self, before: Machine, after: Machine) -> bool:
+        """Let a machine enter, leave, or stand elsewhere, as one event has moved it; say if it lives on."""
         lived, lives = before.living, after.living
         if lived and lives:
             self._recount(before, after)
@@ -28,6 +28,7 @@ class Roll:
             self._leave(before)
         elif lives:
             self.enter(after)
+        return lived and lives
 
     def enter(self, machine: Machine) -> None:
         """Take a machine in that begins to live."""
@@ -64,9 +65,13 @@ class Roll:
             _add(self._labels, label, by)
 
     def after(self, id: str, count: int) -> list[str]:  # noqa: A002  # the word of the domain
-        """Give the next ids after one, at most so many; among them may be some that have just left."""
+        """Give the next ids after one, at most so many; none only at the end."""
         begin = bisect_right(self._ids, id)
-        return self._ids[begin : begin + count]
+        while some := self._ids[begin : begin + count]:
+            if here := [one for one in some if one not in self._left]:
+                return here
+            begin += count
+        return []
 
     def counts(self) -> Counts:
         """Say how many machines live, by lifecycle and phase and by label."""
