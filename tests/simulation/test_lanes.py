@@ -129,6 +129,19 @@ async def test_what_waits_for_a_place_has_written_nothing_and_looks_only_then(cr
     assert crowded.tags(made[2])[-1] == "reconciled"
 
 
+async def test_first_come_is_first_served(crowded):
+    """Places are given in the order of asking."""
+    made = await several(crowded, 8)
+    crowded.simulated.always("*", "start", SLOW)
+    crowded.simulated.calls.clear()
+    starts = []
+    for one in made:
+        starts.append(asyncio.create_task(one.start()))
+        await crowded.quiet(0.1)
+    await asyncio.gather(*starts)
+    assert [name for _, name in crowded.simulated.calls] == [one.name for one in made]
+
+
 async def test_a_machine_that_is_hammered_does_not_starve_the_others(crowded):
     """First come first served: between two of its commands everybody else has one."""
     hammered, *others = await several(crowded, 5)

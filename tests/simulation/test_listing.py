@@ -6,9 +6,9 @@ import random
 import pytest
 from simworld import SPEC
 
-from eventvm.engine.cells import Cells
+from eventvm.engine.cells import VIEW, Cells
 from eventvm.errors import BadInput, EffectFailed, EventvmError
-from eventvm.log import PAGE
+from eventvm.log import PAGE, Kept
 from eventvm.providers.simulated import Script
 from eventvm.spec import Spec
 from eventvm.views import counted
@@ -225,19 +225,34 @@ async def test_whoever_is_renamed_between_two_pages_is_neither_lost_nor_doubled(
 
 async def test_counts_follow_every_move(world):
     """Creation, start, relabelling, rename and end; and after a crash, and from what was kept."""
-    a, *_, d = await fleet(world)
+    a, _, p, _, d = await fleet(world)
     expected = {"vm": {"running": 1, "created": 1}, "plugin": {"Uninstalled": 1}, "cell": {"pending": 1}}
     assert world.engine.counts().phases == expected
     assert world.engine.counts().labels == {"team": {"a": 2, "b": 1}, "rack": {"7": 1}}
     assert (world.engine.counts().living, d.phase) == (4, "destroyed")
     await a.label(team=None)
     await a.rename("other")
+    await p.transition_to("Installing", "it is there")
     before = world.engine.counts()
+    assert before.phases == {**expected, "plugin": {"Installing": 1}}
     assert before.labels == {"team": {"a": 1, "b": 1}, "rack": {"7": 1}}
     for crash in (True, False, True):
         await world.reopen(crash=crash)
         assert world.engine.counts() == before
         await world.check()
+
+
+async def test_a_kept_view_that_breaks_off_is_counted_once(world):
+    """What was taken from it before it broke is forgotten, and the log is folded from its beginning."""
+    await fleet(world)
+    before = world.engine.counts()
+    await world.leave()
+    kept = world.store.kept[VIEW]
+    world.store.kept[VIEW] = Kept(kept.tree, (*kept.parts, b"\xc1"))
+    await world.open()
+    assert world.engine.counts() == before
+    assert len(await world.engine.machines(ended=False)) == before.living
+    await world.check()
 
 
 @pytest.mark.parametrize("lifecycle", ["vm", "hcsshim", "microvm", "cell"])
