@@ -143,6 +143,8 @@ def refusal(machine: Machine, command: Command, answer: Refuse) -> Refused:
 
 def taken(machine: Machine) -> Iterator[str]:
     """Name the commands that a machine may take as it stands; some of them look at the world first."""
+    if machine.living:
+        yield "amend"
     if machine.quarantined:
         yield from machine.rules.definition.quarantine
         return

@@ -206,6 +206,7 @@ def described(machine: Machine, as_of: Instant, seen: Observation | None = None)
         "position": machine.position,
         "incarnation": machine.incarnation,
         "quarantined": machine.quarantined,
+        "labels": dict(machine.spec.labels),
         "reason": machine.reason,
         "request": None if request is None else {
             "command": request.command.verb,

@@ -26,6 +26,7 @@ async def test_labels_are_set_and_taken_away_by_event(world, lifecycle):
     await one.label(team="a", old="yes")
     receipt = await one.label(team="b", old=None)
     assert (receipt.how, one.machine.spec.labels) == ("done", {"team": "b"})
+    assert (one.describe()["labels"], "amend" in one.describe()["takes"]) == ({"team": "b"}, True)
     assert world.tags(one)[-2:] == ["amended", "amended"]
     assert (world.simulated.calls, one.generation) == (calls, generation)
     with world.untouched(one):
@@ -57,6 +58,7 @@ async def test_what_is_over_is_not_amended(world, lifecycle):
     """NotFound, and nothing is written."""
     one = await world.engine.create("web", SPEC, lifecycle=lifecycle)
     await ended(one)
+    assert "amend" not in one.describe()["takes"]
     await world.refuses(one.label(team="a"), NotFound, one)
     nobody = await world.engine.machine("nobody", lifecycle=lifecycle)
     await world.refuses(nobody.label(team="a"), NotFound)
