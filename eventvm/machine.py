@@ -122,11 +122,11 @@ class Machine(Struct, frozen=True, gc=False):
     @property
     def over(self) -> bool:
         """Whether its life is over, or never came to be: nothing is left to look at."""
-        return self.terminal or (
-            self.exists
+        return self.phase in self.rules.terminal or (
+            not self.holds
+            and self.version > 0
             and self.phase == self.rules.definition.initial
-            and not self.holds
-            and not self.request
+            and self.request is None
         )
 
     @property
