@@ -29,7 +29,7 @@ def say(word: str) -> None:
 
 
 class Host:
-    """Loads a plugin; every third load fails."""
+    """Loads a plugin; some loads fail, and some hang until their deadline, or until the host is killed."""
 
     def __init__(self, journal: str) -> None:
         self.journal = Path(journal)
@@ -40,12 +40,19 @@ class Host:
         with self.journal.open("a") as journal:
             journal.write(f"{len(upkeep.crashes)}.{upkeep.attempt}.{plug.machine.since}\n")
         say("load")
-        if plug.machine.position % 3 == 0:
-            raise RuntimeError("every third load fails")
+        match plug.machine.position % 3:
+            case 0:
+                raise RuntimeError("no socket")
+            case 1:
+                await asyncio.get_running_loop().create_future()
+            case _:
+                pass
 
     async def run(self, path: str) -> None:
         """Crash for ever."""
-        async with eventvm.open(path, lifecycles=[QUICK], reloads={NAME: self.load}) as engine:
+        async with eventvm.open(
+            path, lifecycles=[QUICK], reloads={NAME: self.load}, deadline_seconds=0.1
+        ) as engine:
             plug = await engine.machine("plug", lifecycle=NAME)
             if not plug.id:
                 plug = await engine.create("plug", lifecycle=NAME, phase="Running")
