@@ -30,6 +30,7 @@ from eventvm.lifecycle import answers
 from eventvm.machine import ATTESTED, Machine, amended, evolve, says, steps
 from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
 from eventvm.spec import reshaped
+from eventvm.supervision import impossible
 from eventvm.tables import (
     Answer,
     Ask,
@@ -93,6 +94,8 @@ def _amendment(machine: Machine, command: commands.Amend) -> Answer:
     """Take an amendment in any phase of a life; one that changes nothing is fulfilled already."""
     if machine.over or not machine.exists:
         return Refuse("not_found")
+    if why := impossible(machine.rules, command.restart, command.ttl_seconds):
+        return Refuse("unsupported", to=why)
     spec = machine.spec
     said = ("restart", "dev", "disabled")
     changes = (

@@ -5,7 +5,6 @@ from msgspec.structs import replace
 from eventvm import commands, events
 from eventvm.clock import Clock
 from eventvm.decisions import Outcome, conclude, decide, recover, shows
-from eventvm.engine.lanes import Lanes
 from eventvm.engine.receipt import receipt_of
 from eventvm.engine.scribe import Scribe
 from eventvm.engine.turn import Turn
@@ -19,12 +18,9 @@ from eventvm.tables import Effect, Look, Step
 class Effects:
     """Carries requests out, and concludes those that were interrupted by what can be seen of them."""
 
-    def __init__(
-        self, scribe: Scribe, world: World, lanes: Lanes, clock: Clock, *, host: str, owner: str
-    ) -> None:
+    def __init__(self, scribe: Scribe, world: World, clock: Clock, *, host: str, owner: str) -> None:
         self._scribe = scribe
         self._world = world
-        self._lanes = lanes
         self._clock = clock
         self._host = host
         self._owner = owner
@@ -35,7 +31,7 @@ class Effects:
         assert command is not None
         told = machine.rules.definition.effects[effect.name]
         self._world.check(machine, command, told)
-        await self._lanes.enter(turn)
+        await self._world.lanes.enter(turn)
         at = self._clock.now()
         requested = events.Requested(
             at=at, reason=command.reason, command=command, effect=effect.name, host=self._host,
@@ -119,7 +115,7 @@ class Effects:
         await self._scribe.appended(turn, abandoned)
 
     async def probe(self, turn: Turn) -> Observation:
-        await self._lanes.enter(turn)
+        await self._world.lanes.enter(turn)
         cell = turn.cell
         turn.observation = cell.seen = await self._world.probe(cell.machine)
         return turn.observation

@@ -7,6 +7,7 @@ Rules:
   request counts the work and not the queue.
 * A provider has three lanes, each with places of its own: for commands, for looks that nobody commanded, and
   for what breaks in, which therefore never waits behind commands that hang.
+* A turn of the supervisor's that looks first and then commands gives its place back before it lines up anew.
 * A machine has one turn at a time, so it holds one place at most, and lines up again for each command.
 """
 
@@ -36,10 +37,10 @@ class Lanes:
             self._lanes[name] = {lane: Semaphore(size) for lane, size in sizes.items()}
 
     async def enter(self, turn: Turn) -> None:
-        """Wait for a place at the turn's provider; one that has a place keeps it."""
+        """Wait for a place at the turn's provider; one that has its place keeps it."""
         lanes = self._lanes.get(_provider_of(turn))
-        if turn.place is None and lanes is not None:
-            place = lanes[_lane_of(turn)]
+        if lanes is not None and turn.place is not (place := lanes[_lane_of(turn)]):
+            turn.leave()
             await place.acquire()
             turn.place = place
 

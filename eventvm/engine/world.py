@@ -8,6 +8,7 @@ from eventvm import commands, provider
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.decisions import Outcome
+from eventvm.engine.lanes import Lanes
 from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
 from eventvm.machine import Machine
@@ -27,9 +28,11 @@ class World:
     """All providers of one engine."""
 
     def __init__(
-        self, providers: Iterable[Provider], clock: Clock, *, deadline_seconds: float, probe_seconds: float
-    ) -> None:
+        self, providers: Iterable[Provider], clock: Clock, *,
+        deadline_seconds: float, probe_seconds: float, effects_at_once: int, probes_at_once: int,
+    ) -> None:  # fmt: skip
         self.providers = {one.name: one for one in providers}
+        self.lanes = Lanes(self.providers, effects=effects_at_once, probes=probes_at_once)
         self._clock = clock
         self._deadline_seconds = deadline_seconds
         self._probe_seconds = probe_seconds

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from simworld import SPEC, Witness, World
 
+from eventvm import commands
 from eventvm.engine import Handle
 from eventvm.engine.cells import Cell
 from eventvm.engine.lanes import Lanes
@@ -328,3 +329,32 @@ async def test_two_thousand_lives_leave_nothing_in_memory(plain):
     cells = plain.engine.cells
     assert (cells.living, list(cells), len(cells.roll), cells.roll.after("", 10)) == ({}, [], 0, [])
     assert cells.roll.counts() == counted(())
+
+
+async def test_a_fleet_that_crashed_at_once_is_restarted_within_the_bound(crowded):
+    """The supervisor's starts line up like anybody's."""
+    made = await several(crowded, 10)
+    for one in made:
+        await one.amend(restart="always")
+    await asyncio.gather(*(one.start() for one in made))
+    crowded.simulated.most_acting = 0
+    for one in made:
+        crowded.simulated.die(one.name)
+    await crowded.quiet(100)
+    assert {one.machine.incarnation for one in made} == {2}
+    assert crowded.simulated.most_acting == 2
+
+
+async def test_a_look_that_comes_to_a_command_changes_lanes(crowded):
+    """It holds one place at a time, so it cannot stand in its own way."""
+    (one,) = await several(crowded, 1)
+    lanes = Lanes({"simulated": crowded.simulated}, effects=1, probes=1)
+    turns = [Turn(Cell(one.machine), None, asyncio.get_running_loop().create_future()) for _ in range(2)]
+    await lanes.enter(turns[0])
+    looking = turns[0].place
+    turns[0].command = commands.Start()
+    await lanes.enter(turns[0])
+    await lanes.enter(turns[1])
+    assert turns[1].place is looking is not turns[0].place
+    for turn in turns:
+        turn.leave()

@@ -9,7 +9,7 @@ from eventvm.errors import BadInput, NotFound
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.spec import SAID, Spec, reshaped
 
-SPEC = Spec(labels={"team": "a"}, restart="always", ttl_seconds=60, dev=True, disabled=True)
+SPEC = Spec(labels={"team": "a"}, restart="never", ttl_seconds=60, dev=True, disabled=True)
 
 
 @pytest.fixture(params=LIFECYCLES)
@@ -44,7 +44,7 @@ def test_a_label_that_is_set_to_nothing_is_taken_away(made):
     [
         commands.Amend(),
         commands.Amend(labels={"team": "a", "other": None}),
-        commands.Amend(restart="always", dev=True, disabled=True),
+        commands.Amend(restart="never", dev=True, disabled=True),
     ],
 )
 def test_an_amendment_that_changes_nothing_appends_nothing(made, wish):
@@ -53,6 +53,7 @@ def test_an_amendment_that_changes_nothing_appends_nothing(made, wish):
         assert made.send(wish) == "nothing"
 
 
+@pytest.mark.parametrize("made", ["vm", "hcsshim", "microvm", "cell"], indirect=True)
 def test_a_time_to_live_counts_from_the_amendment_on_even_when_it_is_the_same(made):
     """60 seconds more are a change each time; for ever is one only once."""
     made.tick(50)
@@ -88,11 +89,11 @@ def test_a_restore_to_another_spec_keeps_what_is_said_of_the_machine(life):
     one.probe = "gone"
     one.send(commands.Start())
     one.send(commands.Snapshot(snapshot="s1"))
-    one.send(commands.Amend(labels={"team": "b"}, restart="never"))
+    one.send(commands.Amend(labels={"team": "b"}, restart="always"))
     assert one.send(commands.Restore(snapshot="s1", spec=Spec(cpus=8, kernel="new"))) == "done"
     said = {field: getattr(one.machine.spec, field) for field in SAID}
     assert one.machine.spec == Spec(cpus=8, kernel="new", **said)
-    assert (said["labels"], said["restart"], said["ttl_seconds"]) == ({"team": "b"}, "never", 60)
+    assert (said["labels"], said["restart"], said["ttl_seconds"]) == ({"team": "b"}, "always", 60)
     assert isinstance(one.last, events.Restored)
     assert one.last.spec == one.machine.spec
 
