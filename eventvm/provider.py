@@ -108,7 +108,7 @@ def lacks(provider: Provider, call: str) -> bool:
 def undone(provider: Provider, spec: Spec) -> tuple[str, ...]:
     """Name the fields of a spec that this provider would drop.
 
-    One that declares what it `honours` is held to that; another takes everything, or nothing beside the shape.
+    One that declares what it `honours` is held to that; another takes all, or nothing beside the shape.
     """
     whole = spec.__struct_fields__ if hasattr(provider, "create_with_spec") else ()
     honoured = getattr(provider, "honours", whole)

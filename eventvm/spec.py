@@ -51,7 +51,7 @@ class RestoreFrom(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Secret(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A secret by reference: an environment variable of the engine's host, or a file there; never its value."""
+    """A secret by reference, never its value: an environment variable of the host, or a file there."""
 
     env: str = ""
     file: str = ""
@@ -78,7 +78,7 @@ class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """Where it is run."""
     environment: dict[str, str] = {}
     secrets: dict[str, Secret] = {}
-    """Environment variables whose values are read from their references at each start, and recorded nowhere."""
+    """Environment variables whose values are read at each start from where they are kept, and not recorded."""
     stop_grace_seconds: float | None = None
     """How long a stop asks before it kills; None: as long as the provider finds right."""
     kernel: str = ""

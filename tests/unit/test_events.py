@@ -20,14 +20,19 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-OBSERVED = st.builds(Observed, code=INTEGERS) | st.builds(Observed, signal=st.text())
+NAMED = st.text(min_size=1)
+EITHER = {
+    Observed: st.builds(Observed, code=INTEGERS) | st.builds(Observed, signal=st.text()),
+    Secret: st.builds(Secret, env=NAMED) | st.builds(Secret, file=NAMED),
+}
+"""Types that hold one of two fields."""
 
 
 def values(kind):
     """A strategy for all values of a type, from what msgspec knows of it."""
     match kind:
-        case inspect.StructType(cls=cls) if cls is Observed:
-            made = OBSERVED
+        case inspect.StructType(cls=cls) if cls in EITHER:
+            made = EITHER[cls]
         case inspect.StructType(cls=cls, fields=fields):
             made = st.builds(cls, **{field.name: values(field.type) for field in fields})
         case inspect.UnionType(types=types):
@@ -45,6 +50,7 @@ def values(kind):
 
 PLAIN = {
     inspect.IntType: INTEGERS,
+    inspect.FloatType: st.floats(allow_nan=False, allow_infinity=False),
     inspect.StrType: st.text(),
     inspect.BoolType: st.booleans(),
     inspect.NoneType: st.none(),
