@@ -1,12 +1,25 @@
 """A user's file, never run: mypy --strict must accept every line of it."""
 
-from typing import assert_type
+from typing import Any, assert_type
+
+from msgspec import Struct
 
 import eventvm
-from eventvm import Engine, Handle, Receipt, Report, Spec
+from eventvm import Engine, Handle, Receipt, Record, Report, Spec, Transition
+from eventvm.events import Transitioned
 from eventvm.ledger import Entry, Interval
-from eventvm.record import Record
-from eventvm.views import Transition
+
+
+class Job(Struct, frozen=True):
+    id: int
+
+
+class Pause(Struct, frozen=True, tag=True):
+    minutes: int
+
+
+class Crash(Struct, frozen=True, tag=True):
+    code: int
 
 
 async def use() -> None:
@@ -24,10 +37,17 @@ async def use() -> None:
         assert_type(await engine.machines(phase="running"), list[Handle])
         async for record in engine.events(after=3):
             assert_type(record, Record)
+            if isinstance(record.event, Transitioned):
+                assert_type(record.event.data_as(Job), Job | None)
+        assert_type(await web.data(Job), Job | None)
+        assert_type(await web.data(Pause | Crash), Any)
         forget = engine.observe(seen)
         forget()
 
 
 def seen(machine: Handle, change: Transition) -> None:
     assert_type(change.to, str)
+    assert_type(change.data_as(Job), Job | None)
+    assert_type(change.data_as(Pause | Crash), Any)
+    assert_type(change.data_as(list[int]), list[int] | None)
     assert_type(machine.phase, str)
