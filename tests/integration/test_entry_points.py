@@ -126,19 +126,20 @@ def test_nothing_is_imported_before_a_machine_names_it_and_then_once(place):
 
 
 def test_a_lifecycle_of_an_installed_package_is_found_by_its_name(place):
-    """It is a value; what it calls itself is the name that leads to it."""
-    place.install("bright", offers={"switch": "bright:switch", "dimmer": "bright:switch"}, group="lifecycles")
+    """It is a value, and goes by the name that leads to it; one of ours is not replaced."""
+    offers = dict.fromkeys(("switch", "dimmer", "vm"), "bright:switch")
+    place.install("bright", offers=offers, group="lifecycles")
     told = place.run("""
         switch = await engine.create("switch", lifecycle="switch")
         await switch.transition_to("on")
-        print(switch.phase)
+        print(switch.phase, (await engine.create("web", Spec(provider="simulated"))).lifecycle.name)
         for wrong in ("dimmer", "unheard-of"):
             try:
                 await engine.create("x", lifecycle=wrong)
             except errors.EventvmError as problem:
                 print(type(problem).__name__, problem)
     """)
-    assert told[0] == "on"
+    assert told[0] == "on vm"
     assert told[1].startswith("BadEntryPoint the entry point 'dimmer' of eventvm.lifecycles cannot be used")
     assert "it calls itself 'switch' (bright 1.0, bright:switch)" in told[1]
     assert told[2].endswith("there is cell, dimmer, hcsshim, microvm, plugin, switch, vm")
@@ -162,9 +163,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_one_is_refused_at_creation_and_nothing_is_written(place, fault):
-    """The error names the package and what to do, the second time as well; the log has no record."""
+    """The error names the package and what to do; asked again, it is not imported again; no record is made."""
     code, why = BROKEN[fault]
-    place.install("dark", offers={"lamps": "dark:lamps"}, code=code)
+    place.install("dark", offers={"lamps": "dark:lamps"}, code=f"print('imported')\n{code}")
     told = place.run("""
         for _ in range(2):
             try:
@@ -173,9 +174,10 @@ def test_a_broken_one_is_refused_at_creation_and_nothing_is_written(place, fault
                 print(problem, "-", problem.hint)
         print(engine.log.tree.size, (await engine.create("lamp", Spec(provider="simulated"))).phase)
     """)
-    assert why in told[0]
-    assert "(dark 1.0, dark:lamps) - mend or remove the package" in told[0]
-    assert told[1:] == [told[0], "0 created"]
+    assert told[0] == "imported"
+    assert why in told[1]
+    assert "(dark 1.0, dark:lamps) - mend or remove the package" in told[1]
+    assert told[2:] == [told[1], "0 created"]
 
 
 def test_two_of_one_name_are_refused_and_both_are_named(place):
