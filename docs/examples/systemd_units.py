@@ -105,9 +105,12 @@ class Systemd:
         if seen.liveness == "gone":
             return seen.end
         done = await self._control("stop", target)
-        if done.code != 0 and (await self.probe(target)).liveness != "gone":
-            raise Refused(done.err)
-        return KILLED
+        if done.code == 0:
+            return KILLED
+        left = await self.probe(target)
+        if left.liveness != "gone":
+            raise (Refused if left.liveness == "alive" else Unclear)(done.err)
+        return left.end
 
     async def snapshot(self, target: Target, snapshot: str) -> int:
         """Never asked for: it is declared as unsupported."""

@@ -102,6 +102,18 @@ def test_a_provider_of_an_installed_package_is_found_by_its_name(place):
     assert told == ["heeded", "running nothing"]
 
 
+def test_a_machine_that_only_reports_is_looked_at_by_the_provider_that_it_names(place):
+    """Its creation calls nobody; the first look finds the provider."""
+    place.install("bright", offers={"lamps": "bright:Lamps"})
+    told = place.run("""
+        plugin = await engine.create("p", LAMP, lifecycle="plugin", phase="Running")
+        print("bright" in sys.modules)
+        await plugin.reconcile()
+        print([change.to for change in await plugin.history()][:2])
+    """)
+    assert [line for line in told if line != "heeded"] == ["False", "['Running', 'Recovering']"]
+
+
 def test_it_may_be_offered_as_an_object(place):
     """What is a provider already is not called."""
     place.install("bright", offers={"lamps": "bright:ready"})
@@ -163,7 +175,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_one_is_refused_at_creation_and_nothing_is_written(place, fault):
-    """The error names the package and what to do; asked again, it is not imported again; no record is made."""
+    """The error names the package and what to do; asked again, nothing is imported again, or written."""
     code, why = BROKEN[fault]
     place.install("dark", offers={"lamps": "dark:lamps"}, code=f"print('imported')\n{code}")
     told = place.run("""

@@ -98,6 +98,24 @@ async def test_stop_twice_is_stop(provider):
     await provider.stop(target())
 
 
+async def test_a_stop_that_finds_it_just_gone_is_a_stop(provider, units):
+    """It ended between the look and the stop; how, nobody can tell any more."""
+    await provider.start(target())
+    (units / "late").touch()
+    assert await provider.stop(target()) is None
+    assert (await provider.probe(target())).liveness == "gone"
+
+
+async def test_a_stop_that_is_denied_has_failed(provider, units):
+    """What systemd said is the error, and the unit runs on."""
+    await provider.start(target())
+    (units / "denied").touch()
+    with pytest.raises(systemd_units.Refused, match="Access denied"):
+        await provider.stop(target())
+    assert (await provider.probe(target())).liveness == "alive"
+    (units / "denied").unlink()
+
+
 async def test_destroy_twice_is_destroy(provider, units):
     """It ends what runs, and leaves no unit behind; again, and nothing happens."""
     await provider.start(target())
