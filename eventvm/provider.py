@@ -67,6 +67,8 @@ class Optional(Protocol):
 
     unsupported: Collection[str]
     """Calls that it has to have by name and cannot do, such as `snapshot`."""
+    at_once: int
+    """How many commands may reach into its world at the same time; without this the engine's own bound."""
 
     async def create_with_spec(self, target: Target, spec: Spec) -> None:
         """Make the machine by its whole spec; without this a demanding spec is refused."""

@@ -8,12 +8,14 @@ from eventvm import commands, provider
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.decisions import Outcome
+from eventvm.engine.lanes import Lanes
 from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
 from eventvm.installed import PROVIDERS, Installed
 from eventvm.machine import Machine
 from eventvm.observation import Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, Unclear, lacks, undone
+from eventvm.spec import reshaped
 from eventvm.tables import Step
 
 FAULT_CHARACTERS = 500
@@ -28,10 +30,11 @@ class World:
 
     def __init__(
         self, providers: Iterable[Provider], clock: Clock, *, met: Callable[[Provider], None],
-        deadline_seconds: float, probe_seconds: float,
+        deadline_seconds: float, probe_seconds: float, effects_at_once: int, probes_at_once: int,
     ) -> None:  # fmt: skip
         """Take the providers that were given; `met` is told of each other one when it is first named."""
         self.providers = {one.name: one for one in providers}
+        self.lanes = Lanes(self.providers, effects=effects_at_once, probes=probes_at_once)
         self.installed = Installed()
         self._met = met
         self._clock = clock
@@ -45,6 +48,7 @@ class World:
     def provider(self, name: str) -> Provider | None:
         """Find a provider: one that was given, else one that an installed package brings."""
         if name not in self.providers and (found := self.installed.provider(name)) is not None:
+            self.lanes.open(name, found)
             self.providers[name] = found
             self._met(found)
         return self.providers.get(name)
@@ -98,8 +102,9 @@ class World:
 
     @staticmethod
     def _spec(machine: Machine, step: Step, command: Any) -> Any:
-        reshaped = command.spec if isinstance(command, commands.Restore) and step.call == "restore" else None
-        return reshaped or machine.spec
+        if isinstance(command, commands.Restore) and step.call == "restore" and command.spec is not None:
+            return reshaped(machine.spec, command.spec)
+        return machine.spec
 
     async def probe(self, machine: Machine) -> Observation:
         """Look at a machine; whatever keeps the look from ending well means: unknown."""

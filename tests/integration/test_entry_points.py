@@ -175,7 +175,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_one_is_refused_at_creation_and_nothing_is_written(place, fault):
-    """The error names the package and what to do; asked again, nothing is imported again, or written."""
+    """The error names the package and what to do; nothing is imported again, and nothing written."""
     code, why = BROKEN[fault]
     place.install("dark", offers={"lamps": "dark:lamps"}, code=f"print('imported')\n{code}")
     told = place.run("""
@@ -190,6 +190,19 @@ def test_a_broken_one_is_refused_at_creation_and_nothing_is_written(place, fault
     assert why in told[1]
     assert "(dark 1.0, dark:lamps) - mend or remove the package" in told[1]
     assert told[2:] == [told[1], "0 created"]
+
+
+def test_a_bound_of_an_installed_provider_is_kept_to(place):
+    """Its places are made when it is found: a bound that lets nobody in is refused unwritten."""
+    code = f"{dedent(PROVIDER)}\nclass Shut(Lamps): at_once = 0"
+    place.install("bright", offers={"lamps": "bright:Shut"}, code=code)
+    told = place.run("""
+        try:
+            await engine.create("lamp", LAMP)
+        except errors.BadInput as problem:
+            print(problem, engine.log.tree.size)
+    """)
+    assert told == ["at_once of provider lamps is a number from 1 on, not 0 0"]
 
 
 def test_two_of_one_name_are_refused_and_both_are_named(place):
@@ -210,7 +223,7 @@ def test_two_of_one_name_are_refused_and_both_are_named(place):
 
 @pytest.mark.parametrize("loss", ["gone", "broken"])
 def test_machines_whose_provider_is_lost_read_as_before_and_probe_as_unknown(place, loss):
-    """Phase and history are there, a look is inconclusive, and a command is refused unwritten."""
+    """Phase and history are there, a look is inconclusive, a command is refused unwritten."""
     place.install("bright", offers={"lamps": "bright:Lamps"})
     place.run("await (await engine.create('lamp', LAMP)).start()")
     if loss == "gone":
