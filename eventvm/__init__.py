@@ -16,14 +16,17 @@ from eventvm.engine import Engine, Handle, Receipt, Report
 from eventvm.errors import EventvmError
 from eventvm.lifecycle import Lifecycle
 from eventvm.logs import open_log
-from eventvm.observation import Instant
-from eventvm.provider import Provider
+from eventvm.observation import End, Evidence, Instant, Observation
+from eventvm.provider import Provider, Target, Unclear
 from eventvm.providers.simulated import Simulated
+from eventvm.record import Record
 from eventvm.spec import RestoreFrom, Spec
+from eventvm.views import Transition
 
 __all__ = [
-    "Engine", "EventvmError", "Handle", "Instant", "Lifecycle", "Provider", "Receipt", "Report",
-    "RestoreFrom", "Simulated", "Spec", "errors", "open", "open_log",
+    "End", "Engine", "EventvmError", "Evidence", "Handle", "Instant", "Lifecycle", "Observation",
+    "Provider", "Receipt", "Record", "Report", "RestoreFrom", "Simulated", "Spec", "Target", "Transition",
+    "Unclear", "errors", "open", "open_log",
 ]  # fmt: skip
 
 logging.getLogger("eventvm").addHandler(logging.NullHandler())

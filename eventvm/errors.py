@@ -168,6 +168,37 @@ class DefinitionRefused(EventvmError, ValueError):
         super().__init__(f"lifecycle {lifecycle!r}, {row}: {why}")
 
 
+class BadEntryPoint(EventvmError):
+    """An installed package offers something under this name that cannot be used."""
+
+    hint = "mend or remove the package and open the log again, or give eventvm.open an object of this name"
+
+    def __init__(self, group: str, name: str, why: str) -> None:
+        """Keep the group and the name that were asked for."""
+        self.group = group
+        self.name = name
+        self.why = why
+        super().__init__(f"the entry point {name!r} of {group} cannot be used: {why}")
+
+    def again(self) -> "BadEntryPoint":
+        """Make the same error afresh, with the same cause: one exception is raised once."""
+        same = BadEntryPoint(self.group, self.name, self.why)
+        same.__cause__ = self.__cause__
+        return same
+
+
+class WrongData(EventvmError, ValueError):
+    """The data that was recorded with a move does not fit the type that it is read as."""
+
+    hint = "give fields that came later a default, or read the record as the type that it was written with"
+
+    def __init__(self, move: str, kind: str, why: str) -> None:
+        """Keep the move and the type."""
+        self.move = move
+        self.kind = kind
+        super().__init__(f"the data of {move} is no {kind}: {why}")
+
+
 # --- outcomes: the command was taken, and the world answered otherwise -----------------------------
 
 

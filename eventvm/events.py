@@ -6,13 +6,13 @@ due. The docstrings are written for operators: they become the published schema.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
 import msgspec
 from msgspec import Struct
 
 from eventvm.commands import Command
-from eventvm.errors import LogDamaged
+from eventvm.errors import LogDamaged, WrongData
 from eventvm.observation import End, Evidence, Instant, Liveness
 from eventvm.spec import Restart, Spec
 
@@ -238,7 +238,34 @@ class DestroyFailed(Failure, frozen=True, gc=False, tag="machine.destroy_failed"
 # --- moves that an application reports -----------------------------------------------------------------
 
 
-class Transitioned(Happened, frozen=True, gc=False, tag="machine.transitioned"):
+Kind = TypeVar("Kind")
+
+
+class Telling:
+    """What an application has told with a move, and the typed way back to it."""
+
+    __slots__ = ()
+    to: str
+    data: Any
+
+    @overload
+    def data_as(self, kind: type[Kind]) -> Kind | None: ...
+    @overload
+    def data_as(self, kind: Any) -> Any: ...
+    def data_as(self, kind: Any) -> Any:
+        """Read the data as a type of the application's own; None where nothing was told."""
+        if self.data is None:
+            return None
+        try:
+            return msgspec.convert(self.data, kind)
+        except msgspec.ValidationError as problem:
+            raise WrongData(self._move(), getattr(kind, "__name__", str(kind)), str(problem)) from problem
+
+    def _move(self) -> str:
+        return f"the move to {self.to}"
+
+
+class Transitioned(Telling, Happened, frozen=True, gc=False, tag="machine.transitioned"):
     """The application moved the machine along one of its lifecycle's edges."""
 
     to: str

@@ -479,8 +479,15 @@ def _bad_supervision(definition: Lifecycle) -> Iterator[tuple[str, str]]:
 
 
 def _forgotten_meters(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    """Every arrow out of a phase that counts says what becomes of the meter, and so does every one into it.
+
+    Only an arrow into a faulty phase may be silent: what fails does not begin to count by that.
+    """
     for meter, phases in definition.counts.items():
-        for phase in (*phases, *definition.may_count.get(meter, ())):
+        counting = {*phases, *definition.may_count.get(meter, ())}
+        begun = counting.difference(definition.faulty)
+        for phase in definition.phases:
             for tag, arrow in arrows(definition, phase).items():
-                if arrow.to is not None and meter not in {one.meter for one in arrow.meters}:
+                concerned = arrow.to is not None if phase in counting else arrow.to in begun
+                if concerned and meter not in {one.meter for one in arrow.meters}:
                     yield f"arrow {phase}, {tag}", f"it does not say what becomes of the meter {meter}"

@@ -5,7 +5,7 @@ must be able to find a machine again from its id alone. A call that raises has f
 Unclear, is cancelled or runs into its deadline has an unknown outcome, and the engine probes.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -65,6 +65,8 @@ class Provider(Protocol):
 class Optional(Protocol):
     """What a provider may do beside; without it a command is refused before anything is written."""
 
+    unsupported: Collection[str]
+    """Calls that it has to have by name and cannot do, such as `snapshot`."""
     at_once: int
     """How many commands may reach into its world at the same time; without this the engine's own bound."""
 
@@ -102,7 +104,7 @@ OPTIONAL = ("pause", "resume", "restore", "rename", "delete_snapshot")
 
 def lacks(provider: Provider, call: str) -> bool:
     """Say whether a provider cannot do this at all."""
-    return call in OPTIONAL and not hasattr(provider, call)
+    return call in getattr(provider, "unsupported", ()) or (call in OPTIONAL and not hasattr(provider, call))
 
 
 def undone(provider: Provider, spec: Spec) -> tuple[str, ...]:

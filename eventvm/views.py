@@ -19,7 +19,7 @@ from eventvm.record import Record
 Applied = Literal["applied", "ignored"]
 
 
-class Transition(Struct, frozen=True, gc=False, rename={"from_": "from"}):
+class Transition(events.Telling, Struct, frozen=True, gc=False, rename={"from_": "from"}):
     """One change of phase."""
 
     from_: str
@@ -30,6 +30,11 @@ class Transition(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     position: int
     event: str
     forced: bool = False
+    data: Any = None
+    """What the application told with it; `data_as` reads it as a type."""
+
+    def _move(self) -> str:
+        return f"the move to {self.to} at position {self.position}"
 
 
 class Definitions:
@@ -159,6 +164,7 @@ def transition(before: Machine, record: Record, after: Machine) -> Transition | 
         record.position,
         tag(record),
         forced,
+        getattr(record.event, "data", None),
     )
 
 

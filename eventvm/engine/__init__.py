@@ -40,6 +40,7 @@ from eventvm.errors import (
     Unsupported,
     WrongLoop,
 )
+from eventvm.installed import LIFECYCLES as OFFERED
 from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules, encode
 from eventvm.lifecycles import DEFAULT, LIFECYCLES
@@ -94,8 +95,8 @@ class Engine:
         self.actor = actor
         self.cells = Cells(log)
         self._world = World(
-            providers, self.clock, deadline_seconds=deadline_seconds, probe_seconds=probe_seconds,
-            effects_at_once=effects_at_once, probes_at_once=probes_at_once,
+            providers, self.clock, met=self._heed, deadline_seconds=deadline_seconds,
+            probe_seconds=probe_seconds, effects_at_once=effects_at_once, probes_at_once=probes_at_once,
         )  # fmt: skip
         self._known = {**LIFECYCLES, **{one.name: one for one in lifecycles}}
         self._rules: dict[str, Rules] = {}
@@ -124,8 +125,8 @@ class Engine:
         try:
             self._recover()
             for provider in self._world.providers.values():
-                if hasattr(provider, "events"):
-                    self._employ(self._follow(provider))
+                self._heed(provider)
+            self._meet()
             yield self
         finally:
             with anyio.CancelScope(shield=True):
@@ -138,6 +139,19 @@ class Engine:
                 future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
                 future.add_done_callback(heard)
             self._supervisor.attend(cell, at_last=True)
+
+    def _heed(self, provider: Provider) -> None:
+        """Follow a provider's hints, if it gives any."""
+        if hasattr(provider, "events") and not self._closed:
+            self._employ(self._follow(provider))
+
+    def _meet(self) -> None:
+        """Find the installed providers that living machines name; without theirs, a machine is unknown."""
+        for name in {cell.machine.spec.provider for cell in self.cells.living.values()}:
+            try:
+                self._world.provider(name)
+            except EventvmError as problem:
+                logger.warning("machines that live with %s cannot be looked at: %s", name, problem)
 
     async def _leave(self) -> None:
         self._closed = True
@@ -319,9 +333,12 @@ class Engine:
     def rules(self, lifecycle: str) -> Rules:
         """Give the definition that new machines of this name will live under."""
         if (known := self._rules.get(lifecycle)) is None:
-            if lifecycle not in self._known:
-                raise BadInput(f"no lifecycle {lifecycle!r}; there is {', '.join(sorted(self._known))}")
-            known = self._rules[lifecycle] = Rules(self._known[lifecycle])
+            installed = self._world.installed
+            definition = self._known.get(lifecycle) or installed.lifecycle(lifecycle)
+            if definition is None:
+                there = ", ".join(sorted({*self._known, *installed.names(OFFERED)}))
+                raise BadInput(f"no lifecycle {lifecycle!r}; there is {there}")
+            known = self._rules[lifecycle] = Rules(definition)
         return known
 
     async def _define(self, rules: Rules) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 import msgspec
 from msgspec import Struct
@@ -13,7 +13,7 @@ from eventvm.engine.cells import Cell
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.engine.waiting import meets, wait_for
 from eventvm.errors import AlreadyExists, BadInput, InvalidTransition, NotFound, WaitTimeout
-from eventvm.events import Unknown
+from eventvm.events import Event, Kind, Transitioned, Unknown
 from eventvm.ledger import Entry, Interval, later
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.machine import Machine, blank
@@ -355,10 +355,24 @@ class Handle:
         machine = self.machine
         if not (machine.terminal and machine.exists):
             raise InvalidTransition(machine=self.name, phase=self.title, command="read the exit status")
-        page = await self._engine.log.read(after=machine.since - 1, limit=1)
+        event = await self._entered()
+        return ExitStatus(event.at, _exit_error(machine, event.reason))
+
+    async def _entered(self) -> Event:
+        """Read the event that set the phase."""
+        page = await self._engine.log.read(after=self.machine.since - 1, limit=1)
         event = page.records[0].event
         assert not isinstance(event, Unknown)
-        return ExitStatus(event.at, _exit_error(machine, event.reason))
+        return event
+
+    @overload
+    async def data(self, kind: type[Kind]) -> Kind | None: ...
+    @overload
+    async def data(self, kind: Any) -> Any: ...
+    async def data(self, kind: Any) -> Any:
+        """Read what was told with the move into its phase; None where that was no move or told nothing."""
+        event = await self._entered() if self.machine.since else None
+        return event.data_as(kind) if isinstance(event, Transitioned) else None
 
     async def history(self, last: int | None = None) -> list[Transition]:
         """List its changes of phase, oldest first; a copy, always."""

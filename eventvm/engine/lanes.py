@@ -28,13 +28,17 @@ class Lanes:
     """The places at all providers of one engine."""
 
     def __init__(self, providers: Mapping[str, Provider], *, effects: int, probes: int) -> None:
-        probes = _bound("probes_at_once", probes)
-        default = _bound("effects_at_once", effects)
+        self._probes = _bound("probes_at_once", probes)
+        self._effects = _bound("effects_at_once", effects)
         self._lanes: dict[str, dict[str, Semaphore]] = {}
         for name, provider in providers.items():
-            own = _bound(f"at_once of provider {name}", getattr(provider, "at_once", default))
-            sizes = {"commands": own, "intrusions": own, "looks": probes}
-            self._lanes[name] = {lane: Semaphore(size) for lane, size in sizes.items()}
+            self.open(name, provider)
+
+    def open(self, name: str, provider: Provider) -> None:
+        """Make the places at one provider."""
+        own = _bound(f"at_once of provider {name}", getattr(provider, "at_once", self._effects))
+        sizes = {"commands": own, "intrusions": own, "looks": self._probes}
+        self._lanes[name] = {lane: Semaphore(size) for lane, size in sizes.items()}
 
     async def enter(self, turn: Turn) -> None:
         """Wait for a place at the turn's provider; one that has its place keeps it."""

@@ -1,7 +1,7 @@
 """The world as the engine reaches it: providers by name, each call under a deadline, each probe bounded."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from eventvm import commands, provider
@@ -11,6 +11,7 @@ from eventvm.decisions import Outcome
 from eventvm.engine.lanes import Lanes
 from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
+from eventvm.installed import PROVIDERS, Installed
 from eventvm.machine import Machine
 from eventvm.observation import Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, Unclear, lacks, undone
@@ -28,11 +29,14 @@ class World:
     """All providers of one engine."""
 
     def __init__(
-        self, providers: Iterable[Provider], clock: Clock, *,
+        self, providers: Iterable[Provider], clock: Clock, *, met: Callable[[Provider], None],
         deadline_seconds: float, probe_seconds: float, effects_at_once: int, probes_at_once: int,
     ) -> None:  # fmt: skip
+        """Take the providers that were given; `met` is told of each other one when it is first named."""
         self.providers = {one.name: one for one in providers}
         self.lanes = Lanes(self.providers, effects=effects_at_once, probes=probes_at_once)
+        self.installed = Installed()
+        self._met = met
         self._clock = clock
         self._deadline_seconds = deadline_seconds
         self._probe_seconds = probe_seconds
@@ -41,16 +45,24 @@ class World:
         """Say by when an effect of so many calls has ended, however each of them goes."""
         return at + int(steps * (self._deadline_seconds + self._probe_seconds) * 1_000_000_000)
 
+    def provider(self, name: str) -> Provider | None:
+        """Find a provider: one that was given, else one that an installed package brings."""
+        if name not in self.providers and (found := self.installed.provider(name)) is not None:
+            self.lanes.open(name, found)
+            self.providers[name] = found
+            self._met(found)
+        return self.providers.get(name)
+
     def check(self, machine: Machine, command: Command, steps: tuple[Step, ...]) -> None:
         """Refuse what the provider cannot do before anything is written."""
         spec = getattr(command, "spec", None) or machine.spec
         if machine.exists and spec.provider != machine.spec.provider:
             why = f"it lives with provider {machine.spec.provider!r}, not {spec.provider!r}"
             raise Unsupported(machine=machine.name, phase=machine.phase, command=command.verb, to=why)
-        hand = self.providers.get(spec.provider)
+        hand = self.provider(spec.provider)
         name = machine.name or getattr(command, "name", machine.id)
         if hand is None:
-            known = ", ".join(sorted(self.providers)) or "none"
+            known = ", ".join(sorted({*self.providers, *self.installed.names(PROVIDERS)})) or "none"
             raise Unsupported(
                 machine=name, phase=machine.phase, command=command.verb,
                 to=f"there is no provider {spec.provider!r} here (known: {known})",
@@ -64,9 +76,12 @@ class World:
             raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
 
     def _hand(self, machine: Machine) -> Provider:
-        hand = self.providers.get(machine.spec.provider)
+        hand = self.provider(machine.spec.provider)
         if hand is None:
-            raise BadInput(f"there is no provider {machine.spec.provider!r} here; open the engine with it")
+            name = machine.spec.provider
+            raise BadInput(
+                f"there is no provider {name!r} here; open the log with it, or install its package"
+            )
         return hand
 
     async def call(self, machine: Machine, step: Step, command: Any) -> Outcome:

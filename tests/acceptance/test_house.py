@@ -14,6 +14,7 @@ CHECKS = {
     "format": ("ruff", "format", "--check", "."),
     "types_of_the_package": ("mypy", "--strict", "eventvm"),
     "types_of_a_user": ("mypy", "--strict", "tests/typing"),
+    "types_of_the_examples": ("mypy", "--strict", "docs/examples"),
     "docs_and_schemas_are_current": ("docs/generate.py", "--check"),
 }
 

@@ -2,11 +2,25 @@
 
 from typing import assert_type
 
+from msgspec import Struct
+
 import eventvm
-from eventvm import Engine, Handle, Receipt, Report, Spec
+from eventvm import Engine, Handle, Receipt, Record, Report, Spec, Transition
+from eventvm.events import Transitioned
 from eventvm.ledger import Entry, Interval
-from eventvm.record import Record
-from eventvm.views import Counts, Transition
+from eventvm.views import Counts
+
+
+class Job(Struct, frozen=True):
+    id: int
+
+
+class Pause(Struct, frozen=True, tag=True):
+    minutes: int
+
+
+class Crash(Struct, frozen=True, tag=True):
+    code: int
 
 
 async def use() -> None:
@@ -32,10 +46,19 @@ async def use() -> None:
         assert_type(await web.amend(labels={"old": None}, restart="always", key="k"), Receipt)
         async for record in engine.events(after=3):
             assert_type(record, Record)
+            if isinstance(record.event, Transitioned):
+                assert_type(record.event.data_as(Job), Job | None)
+        assert_type(await web.data(Job), Job | None)
+        now: Pause | Crash | None = await web.data(Pause | Crash)
+        assert now is None or now
         forget = engine.observe(seen)
         forget()
 
 
 def seen(machine: Handle, change: Transition) -> None:
     assert_type(change.to, str)
+    assert_type(change.data_as(Job), Job | None)
+    told: Pause | Crash | None = change.data_as(Pause | Crash)
+    assert told is None or told
+    assert_type(change.data_as(list[int]), list[int] | None)
     assert_type(machine.phase, str)

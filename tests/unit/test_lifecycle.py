@@ -175,6 +175,11 @@ BROKEN = {
         "arrow draining, machine.destroyed",
         "the meter gpu",
     ),
+    "a meter forgotten on the way in": (
+        {"arrows": row("idle", machine__started=Arrow("busy"))},
+        "arrow idle, machine.started",
+        "the meter gpu",
+    ),
     "an unknown effect": (
         {"rows": row("busy", stop=Effect("fly"))},
         "row busy, stop",
