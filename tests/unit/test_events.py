@@ -11,6 +11,7 @@ from eventvm import commands, events, record
 from eventvm.errors import IllegalEvent, LogDamaged, UnknownEvent
 from eventvm.machine import evolve
 from eventvm.observation import Instant, Observed
+from eventvm.spec import Secret
 from eventvm.record import Record, leaf_of
 
 AT = Instant(1, 2, "boot-1")
