@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -39,7 +40,7 @@ from eventvm.errors import (
 from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules, encode
 from eventvm.lifecycles import DEFAULT, LIFECYCLES
-from eventvm.log import PAGE, Append, EventLog
+from eventvm.log import PAGE, Append, Backup, EventLog
 from eventvm.machine import Machine
 from eventvm.observation import Observation
 from eventvm.provider import Provider
@@ -412,6 +413,11 @@ class Engine:
         except Exception:
             logger.exception("provider %s gives no hints for a while", provider.name)
         return gave
+
+    async def backup(self, path: str | Path) -> Backup:
+        """Write a verified copy of the log into a new file, while everything goes on."""
+        self.check_open()
+        return await self.log.backup(Path(path))
 
     # --- reading
 
