@@ -167,7 +167,7 @@ class Retry(Struct, frozen=True, gc=False):
 def described(machine: Machine, as_of: Instant, seen: Observation | None = None) -> dict[str, Any]:
     """Describe a machine in plain values, as `show` prints it; `seen` is the last look at it."""
     title = machine.rules.definition.title
-    request, faulty = machine.request, machine.rules.definition.faulty
+    request = machine.request
     return {
         "id": machine.id,
         "name": machine.name,
@@ -178,6 +178,7 @@ def described(machine: Machine, as_of: Instant, seen: Observation | None = None)
         "position": machine.position,
         "incarnation": machine.incarnation,
         "quarantined": machine.quarantined,
+        "doubted": machine.doubted and not machine.over,
         "reason": machine.reason,
         "request": None if request is None else {
             "command": request.command.verb,
@@ -188,6 +189,11 @@ def described(machine: Machine, as_of: Instant, seen: Observation | None = None)
         "counting": [f"{one.meter} of {one.subject}" if one.subject else one.meter for one in machine.open],
         "snapshots": dict(machine.snapshots),
         "takes": list(taken(machine)),
-        "next": "reconcile" if machine.spec.provider and (machine.phase in faulty or request) else "",
+        "next": "reconcile" if machine.spec.provider and _to_look_at(machine) else "",
         "observation": None if seen is None else msgspec.to_builtins(seen),
     }  # fmt: skip
+
+
+def _to_look_at(machine: Machine) -> bool:
+    """Say whether a look is due before anything else."""
+    return machine.phase in machine.rules.definition.faulty or machine.request is not None or machine.doubted

@@ -20,6 +20,7 @@ from eventvm import commands, events
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.engine.cells import Cell, Cells
+from eventvm.engine.doubt import Orphan, orphans, warn_of_orphans
 from eventvm.engine.handle import Handle, checked, checked_key, checked_reason, checked_spec
 from eventvm.engine.observing import Observer, observe
 from eventvm.engine.receipt import Receipt
@@ -95,6 +96,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self._grace_seconds = grace_seconds
+        self._discover_seconds = deadline_seconds
         self._turns = Turns(
             log, self.cells, self._world, self.clock, host=host, owner=f"{host}/{self.clock.id()}"
         )
@@ -111,7 +113,10 @@ class Engine:
         await self.cells.load()
         self._kept = self.log.tree.size
         try:
+            restored = await self._turns.doubts.raise_all(self.actor)
             self._recover()
+            if restored:
+                self._employ(self._settle())
             for provider in self._world.providers.values():
                 if hasattr(provider, "events"):
                     self._employ(self._follow(provider))
@@ -123,9 +128,17 @@ class Engine:
     def _recover(self) -> None:
         """Conclude every request that a former engine left open, by looking."""
         for cell in list(self.cells.living.values()):
-            if cell.machine.request is not None:
+            if cell.machine.request is not None and not cell.machine.doubted:
                 future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
                 future.add_done_callback(_quietly)
+
+    async def _settle(self) -> None:
+        """Look at every machine in doubt, and say what the world has besides."""
+        try:
+            await self._look_at([cell for cell in self.cells.living.values() if cell.machine.doubted])
+        except EventvmError as problem:
+            logger.warning("machines stay in doubt, and the next command to each looks first: %s", problem)
+        await warn_of_orphans(self.log, self._world.providers.values(), self._discover_seconds)
 
     async def _leave(self) -> None:
         self._closed = True
@@ -368,8 +381,11 @@ class Engine:
     async def reconcile(self) -> Report:
         """Look at every living machine, each in its own turn; nothing is restarted by itself."""
         self.check_open()
+        return await self._look_at([cell for cell in self.cells.living.values() if not cell.machine.over])
+
+    async def _look_at(self, cells: list[Cell]) -> Report:
+        """Look at many machines, some of them at a time."""
         found: dict[str, list[str]] = {"reconciled": [], "unknown": []}
-        cells = [cell for cell in self.cells.living.values() if not cell.machine.over]
         todo = iter(cells)
 
         async def look() -> None:
@@ -385,6 +401,11 @@ class Engine:
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
         return Report(len(cells), tuple(sorted(found["reconciled"])), tuple(sorted(found["unknown"])))
+
+    async def orphans(self) -> tuple[Orphan, ...]:
+        """List the machines that a provider has and the log does not know, as after a restore."""
+        self.check_open()
+        return await orphans(self.log, self._world.providers.values(), self._discover_seconds)
 
     async def _found(self, cell: Cell) -> str:
         """Look at one of many, and say what that came to."""

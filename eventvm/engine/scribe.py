@@ -43,10 +43,10 @@ class Scribe:
         turn.pending = self._log.append(append)
         turn.pending.then(partial(self._settled, turn, then))
 
-    async def appended(self, turn: Turn, event: Event, *, cause: int = 0, keyed: bool = False) -> None:
-        """Append one event and go on when it is durable; whoever cancels this cancels only the waiting."""
+    async def appended(self, turn: Turn, *told: Event, cause: int = 0, keyed: bool = False) -> None:
+        """Append events and go on when they are durable; whoever cancels this cancels only the waiting."""
         decided: asyncio.Future[None] = self._loop.create_future()
-        self.append(turn, (event,), partial(self._decided, decided), cause=cause, keyed=keyed)
+        self.append(turn, told, partial(self._decided, decided), cause=cause, keyed=keyed)
         await decided
 
     def _settled(self, turn: Turn, then: Then, ticket: Ticket) -> None:
