@@ -132,7 +132,7 @@ class Backup(Struct, frozen=True, gc=False):
 
     path: str
     records: int
-    bytes: int
+    size_bytes: int
     root: bytes
     """The root of the tree over all its records."""
     seconds: float

@@ -5,8 +5,8 @@ Rules:
 * The first record that a machine gets after `log.restored` is its `machine.doubted`: whoever has none since
   then is still to be doubted, however often the engine crashed in between.
 * A command on a machine in doubt looks first. Unknown is no answer: nothing is done, and the doubt stays.
-* What a person knows ends the doubt (attest). What only sets the record against the world (force), or ends the
-  machine whatever it is (a forced destroy), does not wait for a look.
+* What a person knows ends the doubt (attest). What only sets the record against the world (force), or ends
+  the machine whatever it is (a forced destroy), does not wait for a look.
 """
 
 import asyncio
@@ -31,6 +31,9 @@ from eventvm.observation import LOST, Instant, Observation
 from eventvm.provider import Provider, Unclear
 
 logger = logging.getLogger("eventvm")
+
+NAMED = 3
+"""How many orphans the warning names."""
 
 
 class Orphan(Struct, frozen=True, order=True):
@@ -60,9 +63,14 @@ def resolved(machine: Machine, seen: Observation, at: Instant) -> tuple[Event, .
 
 
 def _begun(machine: Machine, seen: Observation, at: Instant) -> Event | None:
-    """Say that a machine was started after the backup, where its lifecycle has no word for finding it alive."""
+    """Say that a machine was started after the backup, where nothing in its lifecycle is found alive."""
     definition = machine.rules.definition
-    if seen.liveness != "alive" or machine.request or machine.quarantined or machine.phase in definition.active:
+    if (
+        seen.liveness != "alive"
+        or machine.request
+        or machine.quarantined
+        or machine.phase in definition.active
+    ):
         return None
     if _leads_to(machine, "machine.started") not in definition.active:
         return None
@@ -138,7 +146,7 @@ class Doubts:
         return raised
 
     async def settle(self, turn: Turn) -> None:
-        """Look at the machine, conclude what is open, and record what was missed; raise while nobody can tell."""
+        """Look, conclude what is open, and record what was missed; raise while nobody can tell."""
         if not turn.intrusive:
             await self._look(turn)
         if turn.cell.machine.request is not None:
@@ -172,9 +180,7 @@ def _hint(seen: Observation) -> str:
 # --- what the world has besides ------------------------------------------------------------------------
 
 
-async def orphans(
-    log: EventLog, providers: Iterable[Provider], seconds: float
-) -> tuple[Orphan, ...]:
+async def orphans(log: EventLog, providers: Iterable[Provider], seconds: float) -> tuple[Orphan, ...]:
     """List what providers have and the log does not know; one that does not answer in time raises Unclear."""
     found = []
     for one in providers:
@@ -202,10 +208,10 @@ async def warn_of_orphans(log: EventLog, providers: Iterable[Provider], seconds:
     """Say in the program's log, once, what was made after the backup."""
     try:
         if left := await orphans(log, providers, seconds):
-            first = ", ".join(one.id for one in left[:3])
+            named = ", ".join(one.id for one in left[:NAMED])
+            more = ", ..." if len(left) > NAMED else ""
             logger.warning(
-                "the log was restored: the world has %d machines that it does not know (%s%s)",
-                len(left), first, ", ..." if len(left) > 3 else "",
+                "the log was restored: the world has what it does not know: %d (%s%s)", len(left), named, more
             )
     except Unclear as problem:
         logger.warning("the log was restored, and nobody knows what was made after the backup: %s", problem)

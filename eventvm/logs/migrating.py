@@ -1,4 +1,4 @@
-"""Migrating: the file of an older release is brought up to date in one transaction, after a copy beside it."""
+"""Migrating: an older release's file is brought up to date in one transaction, after a copy beside it."""
 
 import sqlite3
 import stat
@@ -40,7 +40,7 @@ def migrate(path: Path, migrations: tuple[Migration, ...], stopped: Stopped, *, 
 
 
 def _spare(path: Path, destination: Path, before: Head, stopped: Stopped) -> None:
-    """Keep the file as it is; a copy that a migration left which was then cut short is as good as a new one."""
+    """Keep the file as it is; a copy that a migration left which was cut short is as good as a new one."""
     if destination.exists():
         if _head_of(destination) != before:
             raise LogUnavailable(f"{destination} exists already and holds another log; move it away first")
@@ -73,11 +73,12 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
 def _statements(script: str) -> Iterator[str]:
     """Take a script apart; the module's own executescript would commit first."""
     gathered = ""
-    for piece in script.split(";"):
+    for piece in script.strip().removesuffix(";").split(";"):
         gathered += piece + ";"
         if sqlite3.complete_statement(gathered):
             yield gathered
             gathered = ""
+    assert not gathered, f"a statement has no end: {gathered}"
 
 
 def _check(connection: sqlite3.Connection, before: Head) -> None:

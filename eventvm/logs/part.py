@@ -1,4 +1,4 @@
-"""A file that comes into being whole or not at all: written beside its place, synced, and only then renamed."""
+"""A file that comes into being whole or not at all: written beside its place, synced, then renamed."""
 
 import asyncio
 import fcntl
@@ -45,7 +45,7 @@ def _heard(done: "asyncio.Future[Done]") -> None:
 
 
 def refuse_taken(destination: Path) -> None:
-    """Refuse to write where a file is, or where what is left of one would be read as a part of the new one."""
+    """Refuse to write where a file is, or where the rest of one would be read as a part of the new one."""
     for path in (destination, *_beside(destination, SIDES)):
         if os.path.lexists(path):
             raise BadInput(f"{path} exists already; name a file that does not, or move this one away first")
@@ -55,7 +55,7 @@ def refuse_taken(destination: Path) -> None:
 
 @contextmanager
 def written(destination: Path, mode: int) -> Iterator[Path]:
-    """Give the path to write to; what was written there is synced and takes its place at the end of the block."""
+    """Give the path to write to; at the block's end what was written is synced and takes its place."""
     refuse_taken(destination)
     part = destination.with_name(destination.name + ".part")
     with _said(destination), _claimed(part, mode) as descriptor:
@@ -85,7 +85,9 @@ def _said(destination: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise LogUnavailable(f"{destination} could not be written: {problem.strerror or problem}") from problem
+        raise LogUnavailable(
+            f"{destination} could not be written: {problem.strerror or problem}"
+        ) from problem
 
 
 @contextmanager

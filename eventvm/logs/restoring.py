@@ -81,4 +81,3 @@ async def _marked(part: Path, origin: str, clock: Clock) -> Tree:
         return log.tree
     finally:
         await log.close()
-

@@ -124,9 +124,7 @@ class Rows(msgspec.Struct, frozen=True):
 class SqliteLog(SqliteReading, GroupCommit):
     """A log in one file, opened by `SqliteLog.open`."""
 
-    def __init__(
-        self, path: Path, lock: FileLock, clock: Callable[[], int], newest: int = FORMAT
-    ) -> None:
+    def __init__(self, path: Path, lock: FileLock, clock: Callable[[], int], newest: int = FORMAT) -> None:
         super().__init__(clock)
         self.path = path
         self.lock = lock
@@ -301,7 +299,9 @@ class SqliteLog(SqliteReading, GroupCommit):
         if getattr(problem, "sqlite_errorcode", 0) not in UNSYNCED:
             return
         with translated(self.path):
-            await self._writing.execute(f"PRAGMA user_version = {self._newest}")  # says nothing new, but commits
+            await self._writing.execute(
+                f"PRAGMA user_version = {self._newest}"
+            )  # says nothing new, but commits
             ((_, frames, copied),) = await self._writing.execute_fetchall("PRAGMA wal_checkpoint")
         if frames != copied:
             raise LogUnavailable("a reader keeps it from being written again")

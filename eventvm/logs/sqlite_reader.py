@@ -153,15 +153,17 @@ class SqliteReader(SqliteReading):
         """Open the log in this file to read it; whatever is not a log is refused untouched."""
         log = cls(path, newest)
         try:
-            there = await log.holds_log()
-            if not there:
-                raise NotALog(f"{path} does not exist or is empty: there is nothing to read")
-            if log.format < newest:
-                raise LogTooOld(f"{path} has format {log.format}; this release reads {newest}")
+            await log._refuse_unread()
         except BaseException:
             await log.close()
             raise
         return log
+
+    async def _refuse_unread(self) -> None:
+        if not await self.holds_log():
+            raise NotALog(f"{self.path} does not exist or is empty: there is nothing to read")
+        if self.format < self._newest:
+            raise LogTooOld(f"{self.path} has format {self.format}; this release reads {self._newest}")
 
     async def holds_log(self) -> bool:
         """Refuse what is foreign, newer or damaged; False: there is nothing yet."""
@@ -381,7 +383,7 @@ async def backed_up(write: Callable[[Path, Stopped], object], destination: Path,
 
 
 def vacuum(source: Path, part: Path, stopped: Stopped) -> None:
-    """Copy all that is committed in a file by now, as it is at one moment; neither writer nor readers wait."""
+    """Copy all that is committed in a file by now, at one moment; neither writer nor readers wait."""
     mark = _marked(source)
     with translated(source), closing(sqlite3.connect(_uri(source, mark.unused), uri=True)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")

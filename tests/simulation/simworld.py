@@ -167,7 +167,7 @@ class World:
         return await self.open(**options)
 
     async def restored(self, backup):
-        """Let the host lose its log to a backup of it, as `log restore` makes one; the world stays as it is."""
+        """Let the host lose its log to an older backup, as `log restore` does; the world stays as it is."""
         await self.crash()
         self.store = self.simulated.store = backup.copy()
         self.simulated.answered.clear()

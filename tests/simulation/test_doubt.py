@@ -65,7 +65,11 @@ async def test_a_machine_that_was_stopped_after_the_backup_has_exited_at_the_tim
     assert world.tags(vm)[-3:] == ["doubted", "exited", "confirmed"]
     exited = world.store.streams[vm.id][-2].event
     assert exited.at == world.simulated.world[vm.id].died
-    assert await world.booked(vm) == ["storage.start(boot)", "compute.start(boot)", "compute.stop(stop-crash)"]
+    assert await world.booked(vm) == [
+        "storage.start(boot)",
+        "compute.start(boot)",
+        "compute.stop(stop-crash)",
+    ]
     await world.check()
 
 
@@ -347,7 +351,7 @@ async def test_what_was_made_after_the_backup_is_listed_and_warned_of_once(world
         await world.quiet(1)
     assert [one.id for one in await world.engine.orphans()] == [later.id]
     assert [record.getMessage() for record in caplog.records] == [
-        f"the log was restored: the world has 1 machines that it does not know ({later.id})"
+        f"the log was restored: the world has what it does not know: 1 ({later.id})"
     ]
     assert known.id not in caplog.text
 
