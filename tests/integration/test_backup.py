@@ -91,6 +91,27 @@ async def test_neither_writer_nor_readers_wait_for_a_backup(path, adding, replay
             assert len(await replayed(copy)) == 3000
 
 
+async def test_a_file_that_somebody_begins_to_write_while_it_is_copied_is_copied_again(
+    path, adding, monkeypatch
+):
+    """A file that nobody has open is read without a lock; when that was wrong, the copy is made with one."""
+    monkeypatch.setattr(sqlite_reader, "OPCODES", 10)
+    async with open_log(path) as log:
+        await log.append(adding("a", 0))
+    writes = ["INSERT INTO kept VALUES ('late', 0, 1, x'00', x'00')"]
+
+    def written_meanwhile() -> bool:
+        if writes:
+            with closing(sqlite3.connect(path)) as writer, writer:
+                writer.execute(writes.pop())
+        return False
+
+    part = path.with_name("part.db")
+    vacuum(path, part, written_meanwhile)
+    with closing(sqlite3.connect(part)) as copy:
+        assert copy.execute("SELECT view FROM kept").fetchall() == [("late",)]
+
+
 async def test_the_engines_process_opens_its_file_in_no_other_way(path, elsewhere):
     """Closing a descriptor of a live file would drop SQLite's locks; an audit hook sees every open."""
     code = """
@@ -220,6 +241,22 @@ async def test_two_backups_to_one_place_do_not_meet(path, adding):
                 await log.backup(destination)
             assert part.read_text() == "half"
         assert destination.read_text() == "half"
+
+
+def test_what_has_appeared_meanwhile_is_not_overwritten(path):
+    """A file that somebody else put there while the backup was written stays, and the part goes."""
+    destination = path.with_name("copy.db")
+    with pytest.raises(BadInput, match="exists already"), written(destination, 0o600):
+        destination.write_text("precious")
+    assert destination.read_text() == "precious"
+    assert left(path) == ["copy.db"]
+
+
+def test_a_file_that_sqlite_left_in_two_pieces_is_not_finished(path):
+    """What is in the -wal of the part would be lost by renaming the part alone."""
+    with pytest.raises(LogUnavailable, match="could not be finished"), written(path, 0o600) as part:
+        part.with_name(part.name + "-wal").write_text("the last record")
+    assert left(path) == []
 
 
 async def test_a_damaged_log_has_no_backup(path, adding, raw):

@@ -201,12 +201,27 @@ async def test_a_forced_phase_leaves_the_doubt(world):
     await world.refuses(plugin.transition_to("Starting"), Inconclusive, plugin)
 
 
+async def test_an_ended_machine_is_not_doubted_for_what_is_still_being_done_about_it(world):
+    vm = await world.engine.create("web", SPEC)
+    await vm.start()
+    await vm.snapshot("s1")
+    await vm.destroy(force=True)
+    world.simulated.script("web", "delete_snapshot", "lost")
+    await vm.delete_snapshot("s1", wait=False)
+    backup = world.store.copy()
+    await world.quiet()
+    await world.restore(backup)
+    await world.quiet(1)
+    assert world.tags(vm)[-2:] == ["requested", "snapshot_deleted"]
+    await world.check()
+
+
 # --- requests that were open in the backup
 
 
-async def asked(world, call, ask):
+async def asked(world, call, ask, lifecycle="vm"):
     """Take a backup between a request and its outcome, and let the deed be done."""
-    vm = await world.engine.create("web", SPEC)
+    vm = await world.engine.create("web", SPEC, lifecycle=lifecycle)
     world.simulated.script("web", call, "lost")
     await ask(vm)
     backup = world.store.copy()
@@ -236,8 +251,9 @@ async def test_a_start_that_was_undone_after_the_backup_is_not_repeated(world):
     await world.check()
 
 
-async def test_an_open_request_in_a_silent_world_is_not_given_up_for_a_command_that_is_refused(world):
-    vm, backup = await asked(world, "start", lambda vm: vm.start(wait=False))
+@pytest.mark.parametrize("lifecycle", PROFILES)
+async def test_an_open_request_in_a_silent_world_is_not_given_up_for_a_refused_command(world, lifecycle):
+    vm, backup = await asked(world, "start", lambda vm: vm.start(wait=False), lifecycle)
     world.simulated.lie("web", "unknown")
     await world.restore(backup)
     await world.quiet(100_000)
@@ -324,7 +340,9 @@ async def test_a_second_restore_raises_a_second_doubt(world):
 
 async def test_looks_after_a_restore_are_bounded(world):
     for at in range(60):
-        await world.engine.create(f"web-{at}", SPEC)
+        vm = await world.engine.create(f"web-{at}", SPEC)
+        world.simulated.script(vm.name, "start", "lost")
+        await vm.start(wait=False)
     world.simulated.always("*", "probe", Script(seconds=1))
     await world.restore(world.store.copy())
     most = 0
