@@ -84,7 +84,8 @@ async def test_a_migration_that_fails_half_way_leaves_the_old_file_whole(path, o
         raise bug
 
     with pytest.raises((RuntimeError, LogUnavailable, LogDamaged)):
-        await SqliteLog.open(path, migrations=(SECOND, broken))
+        async with opened(path, (SECOND, broken)):
+            pass
     assert raw("PRAGMA user_version") == [(1,)]
     assert raw("SELECT count(*) FROM sqlite_schema WHERE name = 'marks'") == [(0,)]
     async with open_log(path) as log:
@@ -147,7 +148,8 @@ async def test_another_copy_in_the_way_is_refused_and_nothing_is_migrated(path, 
     other.rename(spare(path))
     before = spare(path).read_bytes()
     with pytest.raises(LogUnavailable, match="move it away first"):
-        await SqliteLog.open(path, migrations=MIGRATIONS)
+        async with opened(path, MIGRATIONS):
+            pass
     assert spare(path).read_bytes() == before
     assert raw("PRAGMA user_version") == [(1,)]
 
@@ -164,7 +166,8 @@ async def test_another_copy_in_the_way_is_refused_and_nothing_is_migrated(path, 
 async def test_a_migration_that_touches_a_record_is_undone(path, old, raw, replayed, harm):
     """Every leaf is computed again, and the tree over them has to be the one from before."""
     with pytest.raises(LogDamaged):
-        await SqliteLog.open(path, migrations=(harm,))
+        async with opened(path, (harm,)):
+            pass
     assert raw("PRAGMA user_version") == [(1,)]
     async with open_log(path) as log:
         assert await replayed(log) == old
@@ -177,13 +180,10 @@ async def test_a_newer_file_is_refused_untouched(path):
         pass
     spare(path).unlink()
     before = path.read_bytes()
-    for opening in (
-        SqliteLog.open(path),
-        SqliteReader.open(path),
-        SqliteLog.open(path, migrations=(SECOND,)),
-    ):
+    for opening in (open_log(path), open_log(path, read_only=True), opened(path, (SECOND,))):
         with pytest.raises(LogTooNew, match="has format 3"):
-            await opening
+            async with opening:
+                pass
     assert path.read_bytes() == before
     assert not list(path.parent.glob("*.backup"))
 
