@@ -1,5 +1,8 @@
 """A backup of any log is a log: the same records, the same names and keys, the same tree."""
 
+import asyncio
+
+import anyio
 import pytest
 
 from eventvm.errors import BadInput
@@ -30,6 +33,21 @@ async def test_a_backup_is_the_log_that_it_was_made_of(store, adding, tmp_path):
             assert await other.streams() == await log.streams()
             await other.append(adding("b", 1))
         assert log.tree.size == 5
+
+
+async def test_what_is_appended_meanwhile_is_in_the_backup_wholly_or_not_at_all(store, adding, tmp_path):
+    """The copy is of one moment, and its tree is the tree of that moment."""
+    async with store.open() as log:
+        await log.append(adding("a", 0))
+        backup = asyncio.ensure_future(log.backup(tmp_path / "copy.db"))
+        await anyio.lowlevel.checkpoint()
+        for version in range(1, 301, 3):
+            await log.append(adding("a", version, "x", "y", "z"))
+        made = await backup
+        assert made.records % 3 == 1
+        async with open_log(tmp_path / "copy.db", read_only=True) as copy:
+            kept = [one async for page in Replay(copy) for one in page]
+        assert kept == list((await log.read(limit=1000)).records[: made.records])
 
 
 async def test_a_backup_of_nothing_is_an_empty_log(store, tmp_path):
