@@ -193,7 +193,7 @@ async def test_an_older_file_is_not_read_before_it_is_migrated(path):
     """A reader changes nothing, so it says what does."""
     before = path.read_bytes()
     with pytest.raises(LogTooOld, match="has format 1; this release reads 3") as caught:
-        await SqliteReader.open(path, newest=3)
+        await (await SqliteReader.open(path, newest=3)).close()
     assert "open it once with an engine" in caught.value.hint
     assert path.read_bytes() == before
 
