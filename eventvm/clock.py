@@ -21,6 +21,9 @@ def _boot_id() -> str:
 class Clock:
     """What this host's clocks say, and ids that sort by the time of their making."""
 
+    _tick = 0
+    """Milliseconds and counter of the last id."""
+
     def __init__(self) -> None:
         self.boot_id = _boot_id()
 
@@ -37,6 +40,11 @@ class Clock:
         return os.urandom(count)
 
     def id(self) -> str:
-        """Make a UUIDv7: 48 bits of milliseconds, then chance."""
-        drawn = (self.wall() // 1_000_000) << 80 | int.from_bytes(self.random(10), "big")
-        return str(UUID(int=drawn & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62))
+        """Make a UUIDv7, later than all that it has made: milliseconds, 12 bits of counter, 62 of chance.
+
+        Where the counter is full, or the wall clock was set back, the milliseconds are those to come.
+        """
+        self._tick = max((self.wall() // 1_000_000) << 12, self._tick + 1)
+        drawn = int.from_bytes(self.random(8), "big") >> 2
+        milliseconds, counter = self._tick >> 12, self._tick & 0xFFF
+        return str(UUID(int=milliseconds << 80 | 0x7 << 76 | counter << 64 | 0x2 << 62 | drawn))

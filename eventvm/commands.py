@@ -97,7 +97,7 @@ class DeleteSnapshot(Wish, frozen=True, gc=False, tag="delete_snapshot"):
 
 
 class Restore(Wish, frozen=True, gc=False, tag="restore"):
-    """Put the machine back to a snapshot, in a new shape if one is given."""
+    """Put the machine back to a snapshot, in a new shape if one is given; labels and the like stay."""
 
     verb = "restore"
     snapshot: str

@@ -20,14 +20,16 @@ from eventvm import commands, events
 from eventvm.commands import Command
 from eventvm.errors import (
     REFUSALS,
+    BadInput,
     Refused,
     SnapshotAlreadyExists,
     SnapshotNotFound,
 )
 from eventvm.events import Event, Fault
 from eventvm.lifecycle import answers
-from eventvm.machine import ATTESTED, Machine, evolve, says, steps
+from eventvm.machine import ATTESTED, Machine, amended, evolve, says, steps
 from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
+from eventvm.spec import reshaped
 from eventvm.supervision import impossible
 from eventvm.tables import (
     Answer,
@@ -40,6 +42,9 @@ from eventvm.tables import (
     Step,
     leaves,
 )
+
+LABELS = 32
+"""How many labels a machine may have."""
 
 # --- decide --------------------------------------------------------------------------------------------
 
@@ -92,12 +97,23 @@ def _amendment(machine: Machine, command: commands.Amend) -> Answer:
     if why := impossible(machine.rules, command.restart, command.ttl_seconds):
         return Refuse("unsupported", to=why)
     spec = machine.spec
-    labels = {key: value for key, value in command.labels.items() if spec.labels.get(key) != value}
-    said = any(
-        getattr(command, field) not in (None, getattr(spec, field))
-        for field in ("restart", "dev", "disabled")
+    said = ("restart", "dev", "disabled")
+    changes = (
+        _relabelled(machine, command)
+        or any(getattr(command, field) not in (None, getattr(spec, field)) for field in said)
+        or bool(command.ttl_seconds)  # the same again lasts anew, from now on
+        or (command.ttl_seconds == 0 and machine.expires is not None)
     )
-    return Fact("machine.amended") if labels or said or command.ttl_seconds is not None else Nothing()
+    return Fact("machine.amended") if changes else Nothing()
+
+
+def _relabelled(machine: Machine, command: commands.Amend) -> bool:
+    """Say whether an amendment changes the labels; it may not make them too many."""
+    before = machine.spec.labels
+    after = amended(before, command.labels)
+    if len(before) < len(after) > LABELS:
+        raise BadInput(f"a machine has at most {LABELS} labels, and {machine.name} would have {len(after)}")
+    return after != before
 
 
 def _wanted(command: Command) -> str:
@@ -130,6 +146,8 @@ def refusal(machine: Machine, command: Command, answer: Refuse) -> Refused:
 
 def taken(machine: Machine) -> Iterator[str]:
     """Name the commands that a machine may take as it stands; some of them look at the world first."""
+    if machine.living:
+        yield "amend"
     if machine.quarantined:
         yield from machine.rules.definition.quarantine
         return
@@ -217,8 +235,9 @@ def _presumed(machine: Machine) -> End:
 
 
 _FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
-    "machine.created": lambda _, c, __: {
-        "name": c.name, "lifecycle": c.lifecycle, "spec": c.spec, "phase": getattr(c, "phase", ""),
+    "machine.created": lambda m, c, _: {
+        "name": c.name, "lifecycle": c.lifecycle, "spec": m.spec if m.request else c.spec,
+        "phase": getattr(c, "phase", ""),
     },
     "machine.cloned": lambda m, c, _: {
         "source": _origin(c), "snapshot": _source(c), "incarnation": m.incarnation + 1,
@@ -270,7 +289,8 @@ def _begun(command: Any) -> Any:
 
 
 def _restored(machine: Machine, command: Any) -> dict[str, Any]:
-    spec = command.spec if isinstance(command, commands.Restore) else None
+    shape = command.spec if isinstance(command, commands.Restore) else None
+    spec = None if shape is None else reshaped(machine.spec, shape)
     return {"snapshot": _source(command), "incarnation": machine.incarnation + 1, "spec": spec}
 
 

@@ -95,7 +95,7 @@ class Quarantined(Refused):
 
     code = "quarantined"
     sentence = "{machine} is {phase} and quarantined: {command} is refused"
-    hint = "only reconcile, attest, restore and destroy are taken"
+    hint = "only reconcile, attest, amend, restore and destroy are taken"
 
 
 class Unsupported(Refused):

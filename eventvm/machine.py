@@ -122,12 +122,17 @@ class Machine(Struct, frozen=True, gc=False):
     @property
     def over(self) -> bool:
         """Whether its life is over, or never came to be: nothing is left to look at."""
-        return self.terminal or (
-            self.exists
+        return self.phase in self.rules.terminal or (
+            not self.holds
+            and self.version > 0
             and self.phase == self.rules.definition.initial
-            and not self.holds
-            and not self.request
+            and self.request is None
         )
+
+    @property
+    def living(self) -> bool:
+        """Whether its life has begun and is not over."""
+        return self.version > 0 and not self.over
 
     @property
     def exists(self) -> bool:
@@ -266,10 +271,9 @@ def _restarting(machine: Machine, **changes: Any) -> dict[str, Any]:
 
 def _amended(machine: Machine, event: events.Amended, _: int) -> dict[str, Any]:
     spec = machine.spec
-    labels = {**spec.labels, **event.labels}
     said = {
-        "labels": {key: value for key, value in labels.items() if value is not None},
-        "restart": event.restart, "ttl_seconds": event.ttl_seconds, "dev": event.dev,
+        "labels": amended(spec.labels, event.labels), "restart": event.restart,
+        "ttl_seconds": event.ttl_seconds, "dev": event.dev,
         "disabled": event.disabled,
     }  # fmt: skip
     changes: dict[str, Any] = {
@@ -278,6 +282,11 @@ def _amended(machine: Machine, event: events.Amended, _: int) -> dict[str, Any]:
     if event.ttl_seconds is not None:
         changes["expires"] = expiry(event.at, event.ttl_seconds)
     return changes
+
+
+def amended(labels: dict[str, str], changes: dict[str, str | None]) -> dict[str, str]:
+    """Set labels, and take away those that are to be None."""
+    return {key: value for key, value in {**labels, **changes}.items() if value is not None}
 
 
 def expiry(begun: Instant, ttl_seconds: int) -> Instant | None:

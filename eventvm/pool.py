@@ -12,9 +12,6 @@ from eventvm.engine import Engine, Handle
 from eventvm.errors import BadInput, EventvmError
 from eventvm.spec import Spec
 
-LARGEST = 1_000_000
-"""Machines that one engine may hold; a pool looks through the living ones."""
-
 
 class Mould(Struct, frozen=True):
     """What the machines of one pool have in common."""
@@ -67,8 +64,8 @@ class WarmPool:
 
     async def members(self) -> list[Handle]:
         """List the machines that wait, oldest first."""
-        living = await self._engine.machines(lifecycle=self._lifecycle, ended=False, limit=LARGEST)
-        return [one for one in living if self._waits(one)]
+        warm = self._engine.every(lifecycle=self._lifecycle, prefix=self.mould.prefix, ended=False)
+        return [one async for one in warm if self._waits(one)]
 
     def _waits(self, machine: Handle) -> bool:
         """Say whether nobody has taken a machine, nor is about to."""

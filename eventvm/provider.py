@@ -65,6 +65,9 @@ class Provider(Protocol):
 class Optional(Protocol):
     """What a provider may do beside; without it a command is refused before anything is written."""
 
+    at_once: int
+    """How many commands may reach into its world at the same time; without this the engine's own bound."""
+
     async def create_with_spec(self, target: Target, spec: Spec) -> None:
         """Make the machine by its whole spec; without this a demanding spec is refused."""
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 Restart = Literal["", "never", "on-failure", "always"]
 """When a machine that ended by itself is run again; empty: as its lifecycle has it."""
@@ -84,8 +85,17 @@ class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         return Shape(self.cpus * 1000, self.memory, self.storage)
 
 
+SAID = ("labels", "restart", "ttl_seconds", "dev", "disabled")
+"""What is said of a machine beside its shape: it is there from the creation on, and only amended."""
+
+
+def reshaped(spec: Spec, shape: Spec) -> Spec:
+    """Put a machine into a new shape; what is said of it stays."""
+    return replace(shape, **{field: getattr(spec, field) for field in SAID})
+
+
 BILLED = ("cpus", "memory", "storage")
-BOOKKEEPING = ("provider", "labels", "restart", "ttl_seconds", "dev", "disabled", *BILLED)
+BOOKKEEPING = ("provider", *SAID, *BILLED)
 """The fields that every provider takes, because they ask nothing of the world."""
 
 

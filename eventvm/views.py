@@ -1,6 +1,6 @@
 """Views: pure folds of the log for people - the fleet, the history of a machine, its description."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -76,6 +76,34 @@ def tag(record: Record) -> str:
 def of_machine(stream: str) -> bool:
     """Say whether a stream is a machine's."""
     return "/" not in stream
+
+
+class Counts(Struct, frozen=True):
+    """How many machines live, and where; what there is none of is not named."""
+
+    phases: dict[str, dict[str, int]]
+    """For each lifecycle and phase."""
+    labels: dict[str, dict[str, int]]
+    """For each label and value."""
+
+    @property
+    def living(self) -> int:
+        """Count all."""
+        return sum(sum(phases.values()) for phases in self.phases.values())
+
+
+def counted(machines: Iterable[Machine]) -> Counts:
+    """Count those of the machines that live, one by one."""
+    phases: dict[str, dict[str, int]] = {}
+    labels: dict[str, dict[str, int]] = {}
+    for machine in machines:
+        if machine.living:
+            here = phases.setdefault(machine.rules.name, {})
+            here[machine.phase] = here.get(machine.phase, 0) + 1
+            for label, value in machine.spec.labels.items():
+                alike = labels.setdefault(label, {})
+                alike[value] = alike.get(value, 0) + 1
+    return Counts(phases, labels)
 
 
 class Fleet:

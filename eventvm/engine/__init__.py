@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import anyio
 import msgspec
@@ -22,6 +22,8 @@ from eventvm.commands import Command
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.doubt import Orphan, orphans, warn_of_orphans
 from eventvm.engine.handle import Handle, checked, checked_key, checked_reason, checked_spec
+from eventvm.engine.lanes import EFFECTS_AT_ONCE, PROBES_AT_ONCE
+from eventvm.engine.listing import Every, Filters, Listing, Machines, wanted
 from eventvm.engine.observing import Observer, observe
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.supervisor import Reload, Supervisor, heard
@@ -44,14 +46,13 @@ from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules, encode
 from eventvm.lifecycles import DEFAULT, LIFECYCLES
 from eventvm.log import PAGE, Append, Backup, EventLog
-from eventvm.machine import Machine
 from eventvm.observation import Observation
 from eventvm.provider import Provider
 from eventvm.retry import Backoff
 from eventvm.spec import RestoreFrom, Spec
 from eventvm.subscription import Subscription
 from eventvm.supervision import impossible
-from eventvm.views import Transition, of_machine, transition
+from eventvm.views import Counts, Transition, of_machine, transition
 
 __all__ = ["Engine", "Handle", "Receipt", "Report"]
 
@@ -86,6 +87,8 @@ class Engine:
         deadline_seconds: float = 60.0,
         probe_seconds: float = 5.0,
         grace_seconds: float = 5.0,
+        effects_at_once: int = EFFECTS_AT_ONCE,
+        probes_at_once: int = PROBES_AT_ONCE,
         reloads: Mapping[str, Reload] | None = None,
     ) -> None:
         self.log = log
@@ -93,8 +96,9 @@ class Engine:
         self.actor = actor
         self.cells = Cells(log)
         self._world = World(
-            providers, self.clock, deadline_seconds=deadline_seconds, probe_seconds=probe_seconds
-        )
+            providers, self.clock, deadline_seconds=deadline_seconds, probe_seconds=probe_seconds,
+            effects_at_once=effects_at_once, probes_at_once=probes_at_once,
+        )  # fmt: skip
         self._known = {**LIFECYCLES, **{one.name: one for one in lifecycles}}
         self._rules: dict[str, Rules] = {}
         self._loop = asyncio.get_running_loop()
@@ -213,28 +217,29 @@ class Engine:
         return self._handle(await self.cells.cell(id))
 
     async def machines(
-        self, *, phase: str | None = None, lifecycle: str | None = None, label: str | None = None,
-        after: str = "", limit: int = PAGE, ended: bool = True,
-    ) -> list[Handle]:  # fmt: skip
-        """List machines in the order of their making, after one of them; the ended ones too, if wanted."""
+        self, *, after: str | Handle = "", limit: int = PAGE, ended: bool = True, **filters: Unpack[Filters]
+    ) -> Machines:
+        """Give a page of the fleet in the order of making, after one of them; ended ones too, if wanted.
+
+        The list says in its `after` where the next page begins, and None at the end. Whoever is wanted all
+        the while is on exactly one page, whatever happens to the fleet between them.
+        """
         self.check_open()
-        if not ended:
-            living = sorted(id_ for id_ in self.cells.living if id_ > after)
-            cells = [one for id_ in living if not (one := self.cells.living[id_]).machine.over]
-            cells = [one for one in cells if _matches(one.machine, phase, lifecycle, label)]
-            return [self._handle(one) for one in cells[:limit]]
-        found: list[Handle] = []
-        while len(found) < limit:
-            streams = await self.log.streams(after=after, limit=PAGE)
-            for stream in streams:
-                if of_machine(stream) and len(found) < limit:
-                    machine = (cell := await self.cells.cell(stream)).machine
-                    if _matches(machine, phase, lifecycle, label) and not _never_was(machine):
-                        found.append(self._handle(cell))
-            if len(streams) < PAGE:
-                break
-            after = streams[-1]
-        return found
+        one = wanted(self._definitions(), filters)
+        return await Listing(self.cells, self.log, self._handle).page(one, after, limit, ended=ended)
+
+    def every(self, *, ended: bool = True, **filters: Unpack[Filters]) -> Every:
+        """Go through the machines, `async for`, page by page in the order of their making."""
+        return Every(lambda after, limit: self.machines(after=after, limit=limit, ended=ended, **filters))
+
+    def counts(self) -> Counts:
+        """Say how many machines live, by lifecycle and phase and by label, at no cost but the answer's."""
+        self.check_open()
+        return self.cells.roll.counts()
+
+    def _definitions(self) -> Iterable[Lifecycle]:
+        """Give every lifecycle that a machine here may live under."""
+        return (*(rules.definition for rules in self.cells.definitions), *self._known.values())
 
     def _handle(self, cell: Cell) -> Handle:
         return Handle(self, cell.machine.name, cell.machine.rules, cell)
@@ -506,17 +511,3 @@ def _heard(task: "asyncio.Task[None]") -> None:
 def _looks(cell: Cell) -> bool:
     """Say whether a look at a machine is on its way already."""
     return any(turn.command is None for turn in (cell.turn, *(cell.queue or ())) if turn is not None)
-
-
-def _never_was(machine: Machine) -> bool:
-    """Say whether a machine's creation failed, so that nothing of it ever was."""
-    return machine.over and not machine.terminal and machine.generation == 0
-
-
-def _matches(machine: Machine, phase: str | None, lifecycle: str | None, label: str | None) -> bool:
-    key, _, value = (label or "").partition("=")
-    return (
-        phase in (None, machine.phase)
-        and lifecycle in (None, machine.rules.name)
-        and (not key or (key in machine.spec.labels and value in ("", machine.spec.labels[key])))
-    )

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import anyio
 import msgspec
 
+from eventvm.engine.roll import Roll
 from eventvm.errors import EventvmError
 from eventvm.events import LifecycleDefined
 from eventvm.lifecycle import Recorded, Rules
@@ -56,6 +57,7 @@ class Cells:
         self._log = log
         self.definitions = Definitions()
         self.living: dict[str, Cell] = {}
+        self.roll = Roll()
         self._ended: WeakValueDictionary[str, Cell] = WeakValueDictionary()
         self.named: dict[str, asyncio.Future[None]] = {}
         """For names that somebody waits for: resolved when a machine takes the name."""
@@ -67,7 +69,7 @@ class Cells:
         try:
             await self._fold(await self._log.kept(VIEW))
         except (EventvmError, msgspec.MsgspecError, ValueError):
-            self.definitions, self.living = Definitions(), {}
+            self.definitions, self.living, self.roll = Definitions(), {}, Roll()
             await self._fold(None)
 
     async def _fold(self, kept: Any) -> None:
@@ -81,13 +83,8 @@ class Cells:
         if isinstance(record.event, LifecycleDefined):
             self.definitions.add(record.event.digest, defined(record.event))
         elif of_machine(record.stream):
-            before = await self._before(record)
-            self.place(Cell(evolve(before, record.event, record.position)))
-
-    async def _before(self, record: Record) -> Machine:
-        if (cell := self.living.get(record.stream)) is not None:
-            return cell.machine
-        return await self.before(record)
+            cell = self.living.get(record.stream) or Cell(await self.before(record))
+            self.move(cell, evolve(cell.machine, record.event, record.position))
 
     async def before(self, record: Record) -> Machine:
         """Fold the machine that a record happens to from its stream, as it was before it."""
@@ -115,7 +112,20 @@ class Cells:
             after, end = page.position, page.end
         return lives
 
-    def place(self, cell: Cell) -> None:
+    def move(self, cell: Cell, after: Machine) -> None:
+        """Let a cell be what a durable record makes of its machine; most records alter nothing else."""
+        before, cell.machine = cell.machine, after
+        stays = (
+            before.version > 0
+            and before.phase == after.phase
+            and before.spec is after.spec
+            and before.holds is after.holds
+            and (before.request is None) is (after.request is None)
+        )
+        if not stays and not self.roll.follow(before, after):
+            self._place(cell)
+
+    def _place(self, cell: Cell) -> None:
         """Hold a cell for as long as something of it is under way, and weakly afterwards."""
         machine = cell.machine
         if machine.over and machine.request is None:
@@ -129,15 +139,20 @@ class Cells:
         if (cell := self.held(id)) is not None:
             return cell
         machine = await self.read(id)
-        return self.held(id) or self._place_new(machine)
+        return self.held(id) or self._placed(machine)
+
+    async def ended(self, id: str) -> Cell | None:  # noqa: A002  # the word of the domain
+        """Give the cell of a machine that is over; None for one that is just being born."""
+        machine = await self.read(id)
+        return self.held(id) or (self._placed(machine) if machine.over else None)
 
     def held(self, id: str) -> Cell | None:  # noqa: A002  # the word of the domain
         """Give a cell that is in memory."""
         return self.living.get(id) or self._ended.get(id)
 
-    def _place_new(self, machine: Machine) -> Cell:
+    def _placed(self, machine: Machine) -> Cell:
         cell = Cell(machine)
-        self.place(cell)
+        self._place(cell)
         return cell
 
     def __iter__(self) -> Iterator[Cell]:
@@ -163,6 +178,8 @@ class Cells:
         for part in machines:
             for machine in decoder.decode(part):
                 self.living[machine.id] = Cell(machine)
+                if machine.living:
+                    self.roll.enter(machine)
             await anyio.lowlevel.checkpoint()
 
     def _rules(self, kind: type, digest: Any) -> Rules:

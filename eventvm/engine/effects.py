@@ -31,6 +31,7 @@ class Effects:
         assert command is not None
         told = machine.rules.definition.effects[effect.name]
         self._world.check(machine, command, told)
+        await self._world.lanes.enter(turn)
         at = self._clock.now()
         requested = events.Requested(
             at=at, reason=command.reason, command=command, effect=effect.name, host=self._host,
@@ -75,8 +76,11 @@ class Effects:
         return replace(evident, fault=None, end=seen.end) if shown else evident
 
     async def resume(self, turn: Turn) -> None:
-        """Conclude an open request that nobody works on by what can be seen, or abandon it."""
-        if isinstance(turn.command, commands.Attest):
+        """Conclude an open request that nobody works on by what can be seen, or abandon it.
+
+        What tells of the machine without touching it needs no answer from the world, and leaves it open.
+        """
+        if isinstance(turn.command, commands.Attest | commands.Amend):
             return
         if turn.intrusive:
             await self._abandon(turn)
@@ -111,6 +115,7 @@ class Effects:
         await self._scribe.appended(turn, abandoned)
 
     async def probe(self, turn: Turn) -> Observation:
+        await self._world.lanes.enter(turn)
         cell = turn.cell
         turn.observation = cell.seen = await self._world.probe(cell.machine)
         return turn.observation

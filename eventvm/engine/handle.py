@@ -18,7 +18,7 @@ from eventvm.ledger import Entry, Interval, later
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.machine import Machine, blank
 from eventvm.observation import Instant, Liveness, Observation
-from eventvm.spec import BILLED, Spec
+from eventvm.spec import BILLED, Restart, Spec
 from eventvm.views import Retry, Transition, described
 
 if TYPE_CHECKING:
@@ -179,7 +179,10 @@ class Handle:
         return await self._send(commands.DeleteSnapshot, {"snapshot": snapshot}, options)
 
     async def restore(self, snapshot: str, spec: Spec | None = None, **options: Unpack[Options]) -> Receipt:
-        """Put it back to a snapshot, in a new shape if one is given."""
+        """Put it back to a snapshot, in a new shape if one is given; only an amendment changes the rest.
+
+        Labels, restart, time to live, dev and disabled stay what they are, whatever the new spec says.
+        """
         fields = {"snapshot": snapshot, "spec": None if spec is None else checked_spec(spec)}
         return await self._send(commands.Restore, fields, options)
 
@@ -242,6 +245,25 @@ class Handle:
     async def reset_retry(self, **options: Unpack[Options]) -> Receipt:
         """Forget the attempts."""
         return await self._send(commands.ResetRetry, {}, options)
+
+    async def amend(
+        self, *, labels: dict[str, str | None] | None = None, restart: Restart | None = None,
+        ttl_seconds: int | None = None, dev: bool | None = None, disabled: bool | None = None,
+        **options: Unpack[Options],
+    ) -> Receipt:  # fmt: skip
+        """Change what is said of it beside its shape, in any phase of its life; the rest stays as it is.
+
+        A label that is set to None is taken away; a time to live counts from now on, and 0 is for ever.
+        """
+        fields = {
+            "labels": labels or {}, "restart": restart, "ttl_seconds": ttl_seconds, "dev": dev,
+            "disabled": disabled,
+        }  # fmt: skip
+        return await self._send(commands.Amend, checked_amendment(fields), options)
+
+    async def label(self, /, **labels: str | None) -> Receipt:
+        """Set labels, and take away those that are None; `amend` does so with a key or a reason."""
+        return await self.amend(labels=labels)
 
     async def correct(self, entry: Entry, at: Instant, reason: str, **options: Unpack[Sending]) -> Receipt:
         """Correct one entry of its ledger; the entry stays, and the correction names it."""
@@ -380,6 +402,7 @@ NAME_CHARACTERS = 128
 REASON_CHARACTERS = 1000
 KEY_CHARACTERS = 200
 DATA_BYTES = 65_536
+TTL_SECONDS = 1_000_000_000
 LARGEST = 2**63 - 1
 
 
@@ -401,6 +424,17 @@ def checked_spec(spec: Spec) -> Spec:
         if not 0 <= getattr(spec, field) <= largest:
             raise BadInput(f"{field} is an amount from 0 to {largest}, not {getattr(spec, field)}")
     return spec
+
+
+def checked_amendment(fields: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what could not be read back as an amendment."""
+    try:
+        msgspec.convert(fields, commands.Amend)
+    except msgspec.ValidationError as problem:
+        raise BadInput(f"such an amendment is not taken: {problem}") from None
+    if not 0 <= (fields["ttl_seconds"] or 0) <= TTL_SECONDS:
+        raise BadInput(f"ttl_seconds is a number from 0 to {TTL_SECONDS}, not {fields['ttl_seconds']}")
+    return fields
 
 
 def checked_data(data: Any) -> Any:

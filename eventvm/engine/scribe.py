@@ -92,10 +92,8 @@ class Scribe:
 
     def _learn(self, cell: Cell, record: Record) -> None:
         """Move the cell, because a record is durable, and tell whoever waits for that."""
-        before = cell.machine
-        cell.machine = after = evolve(before, record.event, record.position)
-        if before.version == 0 or before.over or after.over:
-            self._cells.place(cell)
+        before, after = cell.machine, evolve(cell.machine, record.event, record.position)
+        self._cells.move(cell, after)
         if isinstance(record.event, NAMING):
             self._cells.announce(before.names, after.names)
         if after.upkeep is not None or after.overdue is not None or after.expires is not None:

@@ -25,7 +25,7 @@ class Turn:
 
     __slots__ = (
         "actor", "asked", "breaks", "cell", "command", "digest", "ended", "fault", "future", "how", "key",
-        "observation", "pending", "wait", "work", "worker",
+        "observation", "pending", "place", "wait", "work", "worker",
     )  # fmt: skip
 
     def __init__(self, cell: Cell, command: Command | None, future: asyncio.Future[Receipt]) -> None:
@@ -42,6 +42,8 @@ class Turn:
         """The position of its request, once that is durable."""
         self.observation: Observation | None = None
         """What somebody saw, where the turn is to tell of it."""
+        self.place: asyncio.Semaphore | None = None
+        """The lane in which it holds a place, from its first reach into the world to its end."""
         self.work: Work | None = None
         """What it does instead of a command or a look."""
         self.worker: asyncio.Task[None] | None = None
@@ -58,6 +60,12 @@ class Turn:
         command = self.command
         forced = isinstance(command, commands.Destroy) and command.force
         return forced or isinstance(command, commands.Force | commands.Attest)
+
+    def leave(self) -> None:
+        """Give its place back, if it has one."""
+        if self.place is not None:
+            self.place.release()
+            self.place = None
 
     def answer(self, receipt: Receipt) -> None:
         """Tell the caller, if there still is one."""

@@ -9,6 +9,7 @@ Rules:
   engine owns. A worker that is cancelled leaves its request open, and whoever comes next probes.
 * Force, a forced destroy and an attestation do not queue behind an effect: they abandon it, unless they
   would be refused or repeat a key.
+* What reaches into the world first takes a place at its provider (lanes.py), and gives it back at its end.
 """
 
 import asyncio
@@ -209,6 +210,7 @@ class Turns:
         if turn.ended:
             return
         turn.ended = True
+        turn.leave()
         cell = turn.cell
         if problem is not None:
             turn.fail(problem)

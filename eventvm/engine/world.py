@@ -8,11 +8,13 @@ from eventvm import commands, provider
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.decisions import Outcome
+from eventvm.engine.lanes import Lanes
 from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
 from eventvm.machine import Machine
 from eventvm.observation import Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, Unclear, lacks, undone
+from eventvm.spec import reshaped
 from eventvm.tables import Step
 
 FAULT_CHARACTERS = 500
@@ -26,9 +28,11 @@ class World:
     """All providers of one engine."""
 
     def __init__(
-        self, providers: Iterable[Provider], clock: Clock, *, deadline_seconds: float, probe_seconds: float
-    ) -> None:
+        self, providers: Iterable[Provider], clock: Clock, *,
+        deadline_seconds: float, probe_seconds: float, effects_at_once: int, probes_at_once: int,
+    ) -> None:  # fmt: skip
         self.providers = {one.name: one for one in providers}
+        self.lanes = Lanes(self.providers, effects=effects_at_once, probes=probes_at_once)
         self._clock = clock
         self._deadline_seconds = deadline_seconds
         self._probe_seconds = probe_seconds
@@ -83,8 +87,9 @@ class World:
 
     @staticmethod
     def _spec(machine: Machine, step: Step, command: Any) -> Any:
-        reshaped = command.spec if isinstance(command, commands.Restore) and step.call == "restore" else None
-        return reshaped or machine.spec
+        if isinstance(command, commands.Restore) and step.call == "restore" and command.spec is not None:
+            return reshaped(machine.spec, command.spec)
+        return machine.spec
 
     async def probe(self, machine: Machine) -> Observation:
         """Look at a machine; whatever keeps the look from ending well means: unknown."""

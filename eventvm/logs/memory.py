@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +21,8 @@ class Store:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.streams: dict[str, list[Record]] = {}
+        self.order: list[str] = []
+        """The names of all streams, sorted."""
         self.holders: dict[str, Holder] = {}
         self.keys: dict[str, int] = {}
         self.kept: dict[str, Kept] = {}
@@ -73,7 +75,10 @@ class MemoryLog(GroupCommit):
         store = self.store
         store.records.extend(batch.records)
         for record in batch.records:
-            store.streams.setdefault(record.stream, []).append(record)
+            if record.version == 1:
+                store.streams[record.stream] = []
+                insort(store.order, record.stream)
+            store.streams[record.stream].append(record)
         store.holders.update(batch.names)
         store.keys.update(batch.keys)
         store.tree = batch.tree
@@ -94,7 +99,8 @@ class MemoryLog(GroupCommit):
         return None if position is None else self.store.records[position - 1]
 
     async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
-        return tuple(sorted(name for name in self.store.streams if name > after)[:limit])
+        begin = bisect_right(self.store.order, after)
+        return tuple(self.store.order[begin : begin + limit])
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
         self.store.kept[view] = Kept(tree.copy(), tuple(parts))

@@ -20,7 +20,7 @@ from eventvm.testing import VirtualLoop
 VERBS = (
     "start", "stop", "pause", "resume", "use", "advance_retry", "reset_retry", "hibernate", "snapshot",
     "delete_snapshot", "restore", "clone", "rename", "destroy", "attest", "complete", "force_phase",
-    "transition_to", "wait", "history", "reconcile",
+    "transition_to", "wait", "history", "reconcile", "amend",
 )  # fmt: skip
 UNKEYED = ("use", "reconcile", "history", "wait")
 CALLS = (
@@ -69,7 +69,8 @@ class Run:
         return self.world.store.tree.root.hex()
 
     async def open(self):
-        await self.world.open(actor="sim")
+        at_once = self.random.choice((1, 64))
+        await self.world.open(actor="sim", effects_at_once=at_once, probes_at_once=at_once)
         self.world.log.seconds = self.random.choice((0, 0.001))
         self.world.engine.observe(lambda _, change: self.seen.append(change.position))
 
@@ -112,6 +113,7 @@ class Run:
         rows = {verb for verb in VERBS if not isinstance(machine.rules.answer(machine.phase, verb), Refuse)}
         if self.random.random() < 0.7:
             rows -= {"destroy", "attest", "force_phase", "advance_retry", "reset_retry"}
+        rows.add("amend")
         if machine.snapshots and machine.rules.name == "vm":
             rows.add("clone")
         if machine.rules.definition.moves:
@@ -147,6 +149,9 @@ class Run:
                 return ()
 
     def optioned(self, verb, options):
+        if verb == "amend":
+            labels = {self.random.choice("ab"): self.random.choice(("1", "2", None))}
+            return {**options, "labels": labels, "restart": self.random.choice((None, None, "never"))}
         if verb in UNKEYED:
             return {"timeout": 50} if verb == "wait" else {}
         return {**options, "force": True} if verb == "destroy" and self.random.random() < 0.6 else {**options}

@@ -16,7 +16,7 @@ from eventvm.observation import Instant
 from eventvm.providers.simulated import Simulated
 from eventvm.spec import Spec
 from eventvm.testing import VirtualClock
-from eventvm.views import Definitions, Fleet, defined, first, of_machine
+from eventvm.views import Definitions, Fleet, counted, defined, first, of_machine
 
 SPEC = Spec(provider="simulated", cpus=2, memory=4 << 30, storage=10 << 30)
 NEW = Spec(provider="simulated", cpus=8, memory=16 << 30, storage=40 << 30)
@@ -273,6 +273,7 @@ class World:
         kept = {name: holder.reserved for name, holder in self.store.holders.items() if holder.reserved}
         assert held == {name: m.id for m in fleet.machines.values() for name in m.names}
         assert kept == {m.claims: m.id for m in fleet.machines.values() if m.claims}
+        assert self.engine.counts() == counted(fleet.machines.values())
         assert set(fleet.machines) == {name for name in self.store.streams if of_machine(name)}
 
 

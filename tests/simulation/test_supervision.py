@@ -6,7 +6,6 @@ import pytest
 from msgspec.structs import replace
 from simworld import SPEC
 
-from eventvm.commands import Amend
 from eventvm.errors import EffectFailed, OutcomeUnknown, Unreachable, Unsupported
 from eventvm.observation import Evidence, Observation
 from eventvm.plugins import Found, PluginHost
@@ -598,7 +597,7 @@ async def test_a_policy_can_be_amended(world):
     """A machine that was never to be restarted is, after an amendment."""
     web = await world.engine.create("web", SPEC)
     await web.start()
-    await web.send(Amend(restart="always"))
+    await web.amend(restart="always")
     world.simulated.die("web")
     await world.quiet(5)
     assert web.phase == "running"
@@ -661,9 +660,9 @@ async def test_an_amended_time_to_live_counts_from_its_amendment(world):
     """Longer, shorter, or none at all."""
     long, short, never = [await world.engine.create(name, replace(SPEC, ttl_seconds=100)) for name in "abc"]
     await world.quiet(50)
-    await long.send(Amend(ttl_seconds=100))
-    await short.send(Amend(ttl_seconds=1))
-    await never.send(Amend(ttl_seconds=0))
+    await long.amend(ttl_seconds=100)
+    await short.amend(ttl_seconds=1)
+    await never.amend(ttl_seconds=0)
     await world.quiet(2)
     assert (long.phase, short.phase) == ("created", "destroyed")
     await world.quiet(60)

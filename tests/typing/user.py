@@ -6,7 +6,7 @@ import eventvm
 from eventvm import Engine, Handle, Receipt, Report, Spec
 from eventvm.ledger import Entry, Interval
 from eventvm.record import Record
-from eventvm.views import Transition
+from eventvm.views import Counts, Transition
 
 
 async def use() -> None:
@@ -21,7 +21,15 @@ async def use() -> None:
         assert_type(await web.entries(), list[Entry])
         assert_type(await web.intervals(), tuple[Interval, ...])
         assert_type(await engine.reconcile(), Report)
-        assert_type(await engine.machines(phase="running"), list[Handle])
+        assert_type((await engine.machines(phase="running"))[0], Handle)
+        page = await engine.machines(label=("team=a", "rack"), after=web, limit=10, ended=False)
+        assert_type(page.after, str | None)
+        await engine.machines(phse="running")  # type: ignore[call-arg]  # and so is one in a filter
+        async for machine in engine.every(lifecycle="vm", prefix="web-"):
+            assert_type(machine, Handle)
+        assert_type(engine.counts(), Counts)
+        assert_type(await web.label(team="b", old=None), Receipt)
+        assert_type(await web.amend(labels={"old": None}, restart="always", key="k"), Receipt)
         async for record in engine.events(after=3):
             assert_type(record, Record)
         forget = engine.observe(seen)
