@@ -5,8 +5,8 @@ Rules:
 * The first record that a machine gets after `log.restored` is its `machine.doubted`: whoever has none since
   then is still to be doubted, however often the engine crashed in between.
 * A command on a machine in doubt looks first. Unknown is no answer: nothing is done, and the doubt stays.
-* What a person knows ends the doubt (attest). What only sets the record against the world (force), or ends
-  the machine whatever it is (a forced destroy), does not wait for a look.
+* What a person knows ends the doubt (attest). What only sets the record against the world (force), ends the
+  machine whatever it is (a forced destroy) or touches nothing (amend) does not wait for a look.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from contextlib import aclosing
 
 from msgspec import Struct
 
-from eventvm import events
+from eventvm import commands, events
 from eventvm.clock import Clock
 from eventvm.decisions import Outcome, fact, plan
 from eventvm.engine.cells import Cell, Cells
@@ -147,12 +147,14 @@ class Doubts:
 
     async def settle(self, turn: Turn) -> None:
         """Look, conclude what is open, and record what was missed; raise while nobody can tell."""
-        if not turn.intrusive:
+        unseeing = turn.intrusive or isinstance(turn.command, commands.Amend)
+        if not unseeing:
             await self._look(turn)
         if turn.cell.machine.request is not None:
             await self._effects.resume(turn)
-        if turn.intrusive or not turn.cell.machine.doubted:
+        if unseeing:
             return
+        assert turn.cell.machine.request is None, "what is open is concluded before the doubt is"
         told = await self._look(turn)
         turn.how = "reconciled" if len(told) > 1 else turn.how
         await self._scribe.appended(turn, *told)

@@ -8,6 +8,7 @@ import pytest
 import simfleet
 from simworld import SPEC, Witness, World, folded
 
+from eventvm import commands
 from eventvm.engine import RECONCILE_AT_ONCE, doubt
 from eventvm.errors import EventvmError, Inconclusive, LogUnavailable, OutcomeUnknown
 from eventvm.events import Doubted
@@ -236,6 +237,22 @@ async def test_a_request_whose_outcome_came_after_the_backup_is_concluded_by_wha
     vm = await world.engine.machine_by_id(vm.id)
     assert vm.phase == "running"
     assert world.tags(vm)[-3:] == ["doubted", "started", "confirmed"]
+    assert len(starts(world, "web")) == 1
+    await world.check()
+
+
+async def test_an_amendment_touches_nothing_and_leaves_the_doubt(world):
+    vm, backup = await asked(world, "start", lambda vm: vm.start(wait=False))
+    world.simulated.lie("web", "unknown")
+    await world.restore(backup)
+    await world.quiet(1)
+    vm = await world.engine.machine_by_id(vm.id)
+    for lie in ("unknown", None):
+        world.simulated.lie("web", lie)
+        await vm.send(commands.Amend(labels={"team": str(lie)}))
+        assert (vm.machine.doubted, vm.machine.request is None) == (True, False)
+    await vm.reconcile()
+    assert (vm.phase, vm.machine.doubted) == ("running", False)
     assert len(starts(world, "web")) == 1
     await world.check()
 
