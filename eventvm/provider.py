@@ -106,8 +106,13 @@ def lacks(provider: Provider, call: str) -> bool:
 
 
 def undone(provider: Provider, spec: Spec) -> tuple[str, ...]:
-    """Name the fields of a spec that this provider would drop."""
-    return () if hasattr(provider, "create_with_spec") else demanded(spec)
+    """Name the fields of a spec that this provider would drop.
+
+    One that declares what it `honours` is held to that; another takes everything, or nothing beside the shape.
+    """
+    whole = spec.__struct_fields__ if hasattr(provider, "create_with_spec") else ()
+    honoured = getattr(provider, "honours", whole)
+    return tuple(field for field in demanded(spec) if field not in honoured)
 
 
 async def call(provider: Provider, step: str, target: Target, command: Any) -> tuple[End | None, int]:

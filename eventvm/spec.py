@@ -50,6 +50,18 @@ class RestoreFrom(Struct, frozen=True, gc=False, omit_defaults=True):
     network_overrides: tuple[Interface, ...] = ()
 
 
+class Secret(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A secret by reference: an environment variable of the engine's host, or a file there; never its value."""
+
+    env: str = ""
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.env) == bool(self.file):
+            message = "a secret is named by either `env` or `file`"
+            raise ValueError(message)
+
+
 class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """What a machine should be; a field that the provider cannot honour is refused by name."""
 
@@ -60,7 +72,17 @@ class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """Bytes."""
     storage: int = 0
     """Bytes."""
+    command: tuple[str, ...] = ()
+    """What is run, where the machine is a process: the program and its arguments, never a shell's line."""
+    directory: str = ""
+    """Where it is run."""
+    environment: dict[str, str] = {}
+    secrets: dict[str, Secret] = {}
+    """Environment variables whose values are read from their references at each start, and recorded nowhere."""
+    stop_grace_seconds: float | None = None
+    """How long a stop asks before it kills; None: as long as the provider finds right."""
     kernel: str = ""
+    initrd: str = ""
     rootfs: str = ""
     boot_args: str = ""
     network: tuple[Interface, ...] = ()

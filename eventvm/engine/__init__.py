@@ -443,20 +443,24 @@ class Engine:
         try:
             async for id_ in provider.events():
                 gave = True
-                cell = self.cells.held(id_)
-                if cell is not None and not cell.machine.terminal and not _looks(cell):
-                    turn = self._turns.turn(cell, None, actor=self.actor)
-                    self._turns.submit(turn).add_done_callback(heard)
+                self._hear(id_)
         except Exception:
             logger.exception("provider %s gives no hints for a while", provider.name)
         return gave
+
+    def _hear(self, id: str) -> None:  # noqa: A002  # the word of the domain
+        """Look at a machine because of a hint, unless a look is on its way already."""
+        cell = self.cells.held(id)
+        if cell is not None and not cell.machine.terminal and not _looks(cell):
+            turn = self._turns.turn(cell, None, actor=self.actor)
+            self._turns.submit(turn).add_done_callback(heard)
+
+    # --- reading
 
     async def backup(self, path: str | Path) -> Backup:
         """Write a verified copy of the log into a new file, while everything goes on."""
         self.check_open()
         return await self.log.backup(Path(path))
-
-    # --- reading
 
     def events(self, *, after: int = 0, stream: str | None = None) -> Subscription:
         """Follow the records after a position: those that are there, then the live ones, for ever."""

@@ -1,15 +1,20 @@
 """A fleet on a real disk: after 2,000 lives the process holds what it held before."""
 
 import asyncio
+import gc
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 import eventvm
-from eventvm import Spec
+from eventvm import Simulated, Spec
+from eventvm.audit.replay import replayed
 
 MANY = 2_000
-SPEC = Spec(provider="simulated", labels={"team": "a"})
+BYTES_OF_AN_ENDED_MACHINE = 1_500
+"""The head of its stream, of which the log remembers some, for as long as it is one of the last."""
+SPEC = Spec(provider="simulated", restart="always", labels={"team": "a"})
 
 
 def descriptors():
@@ -21,26 +26,50 @@ def descriptors():
 
 
 @pytest.fixture
-async def engine(path):
-    async with eventvm.open(path) as one:
+def world():
+    return Simulated()
+
+
+@pytest.fixture
+async def engine(path, world):
+    async with eventvm.open(path, providers=[world]) as one:
         yield one
 
 
-async def live(engine, name):
+async def live(engine, world, name):
+    """Be created and started, crash, be brought back, and end."""
     machine = await engine.create(name, SPEC)
-    await machine.start()
+    started = await machine.start()
+    world.die(name)
+    fell = await machine.wait("stopped", after=started.position)
+    await machine.wait("running", after=fell.position)
     await machine.destroy(force=True)
 
 
-async def test_two_thousand_lives_on_one_disk_leave_nothing_open(engine):
-    """No descriptor, no cell, no count; the log has them all."""
-    await live(engine, "first")
-    before = descriptors()
-    await asyncio.gather(*(live(engine, f"m{at}") for at in range(MANY)))
-    assert descriptors() == before
+async def lives(engine, world, many):
+    """Live many lives side by side, and say what is held afterwards."""
+    await asyncio.gather(*(live(engine, world, f"m{at}") for at in range(many)))
+    world.world.clear()
+    world.calls.clear()
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def test_two_thousand_machines_are_made_crash_and_recover_and_leave_nothing_behind(engine, world):
+    """Each is launched twice, no more; then no cell, no count and no descriptor is left, and no memory."""
+    tracemalloc.start()
+    try:
+        before = await lives(engine, world, MANY // 4)
+        open_before = descriptors()
+        after = await lives(engine, world, MANY)
+    finally:
+        tracemalloc.stop()
+    assert descriptors() == open_before
     assert (engine.cells.living, list(engine.cells), engine.counts().living) == ({}, [], 0)
-    ended = [one.name async for one in engine.every(phase="destroyed")]
-    assert sorted(ended) == sorted(["first", *(f"m{at}" for at in range(MANY))])
+    assert after - before < MANY * BYTES_OF_AN_ENDED_MACHINE
+    fleet = await replayed(engine.log)
+    assert {one.incarnation for one in fleet.machines.values()} == {2}
+    assert {one.phase for one in fleet.machines.values()} == {"destroyed"}
 
 
 async def told(engine):
