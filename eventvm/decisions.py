@@ -425,6 +425,8 @@ def attest(machine: Machine, command: commands.Attest, now: Instant) -> tuple[Ev
         after = evolve(after, told[-1], 0)
     if (found := plan(after, seen, at)) is not None:
         told.append(found)
+    if machine.doubted:
+        told.append(events.Confirmed(at=at, reason=command.reason, evidence=evidence))
     return tuple(told)
 
 

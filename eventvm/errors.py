@@ -360,6 +360,13 @@ class LogTooNew(LogError):
     hint = "upgrade eventvm; the file was not touched"
 
 
+class LogTooOld(LogError):
+    """The file was written by an older release, and only reading it does not bring it up to date."""
+
+    exit_code = 2
+    hint = "open it once with an engine: it keeps a copy beside the file, then migrates it"
+
+
 class LogDamaged(LogError):
     """The log contradicts its own hashes."""
 

@@ -16,6 +16,7 @@ The laws, each a test in tests/contract that every log passes:
 import asyncio
 import struct
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
@@ -27,6 +28,8 @@ from eventvm.record import Page, Record, leaf_of
 
 PAGE = 1000
 """How many records a page holds unless its reader asks for fewer."""
+RESTORED = "log/restored"
+"""The stream that tells of each time the log was restored from a backup."""
 
 
 def paged(records: tuple[Record, ...], *, whole: bool, after: int, limit: int, until: int) -> Page:
@@ -124,6 +127,17 @@ class Kept(Struct, frozen=True, gc=False):
     parts: tuple[bytes, ...]
 
 
+class Backup(Struct, frozen=True, gc=False):
+    """A copy of a log that was written, synced and verified."""
+
+    path: str
+    records: int
+    size_bytes: int
+    root: bytes
+    """The root of the tree over all its records."""
+    seconds: float
+
+
 class EventLog(Protocol):
     """An append-only log of records."""
 
@@ -162,8 +176,21 @@ class EventLog(Protocol):
     async def kept(self, view: str) -> Kept | None:
         """Give a view back as it was kept, or nothing if it is not whole."""
 
+    async def backup(self, destination: Path) -> Backup:
+        """Write all that is durable by now into a new file, whole or not at all, while appends go on."""
+
     async def close(self) -> None:
         """Write what is queued, and let go."""
+
+
+async def last_of(log: EventLog, stream: str) -> Record | None:
+    """Give the last record of a stream."""
+    last, after, end = None, 0, False
+    while not end:
+        page = await log.read(stream=stream, after=after)
+        last = page.records[-1] if page.records else last
+        after, end = page.position, page.end
+    return last
 
 
 Above = tuple[int, int, bytes]

@@ -371,7 +371,7 @@ _TOLD: dict[str, Told] = {
     },
     "machine.stopped": lambda _, e, __: {"end": e.end},
     "machine.exited": lambda _, e, __: {"end": e.end},
-    "machine.destroyed": lambda _, e, __: {"end": e.end},
+    "machine.destroyed": lambda _, e, __: {"end": e.end, "doubted": False},
     "machine.snapshotted": lambda m, e, _: {"snapshots": {**m.snapshots, e.snapshot: e.size}},
     "machine.snapshot_deleted": lambda m, e, _: {
         "snapshots": {name: size for name, size in m.snapshots.items() if name != e.snapshot},

@@ -217,7 +217,7 @@ def _seconds_left(due: Instant | None, as_of: Instant) -> int | None:
 def described(machine: Machine, as_of: Instant, seen: Observation | None = None) -> dict[str, Any]:
     """Describe a machine in plain values, as `show` prints it; `seen` is the last look at it."""
     title = machine.rules.definition.title
-    request, faulty = machine.request, machine.rules.definition.faulty
+    request = machine.request
     return {
         "id": machine.id,
         "name": machine.name,
@@ -242,6 +242,11 @@ def described(machine: Machine, as_of: Instant, seen: Observation | None = None)
         "restart": _restart(machine, as_of),
         "expires_in_seconds": _seconds_left(machine.expires, as_of),
         "takes": list(taken(machine)),
-        "next": "reconcile" if machine.spec.provider and (machine.phase in faulty or request) else "",
+        "next": "reconcile" if machine.spec.provider and _to_look_at(machine) else "",
         "observation": None if seen is None else msgspec.to_builtins(seen),
     }  # fmt: skip
+
+
+def _to_look_at(machine: Machine) -> bool:
+    """Say whether a look is due before anything else."""
+    return machine.phase in machine.rules.definition.faulty or machine.request is not None or machine.doubted

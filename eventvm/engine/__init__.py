@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Unpack
 
 import anyio
@@ -19,6 +20,7 @@ from eventvm import commands, events
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.engine.cells import Cell, Cells
+from eventvm.engine.doubt import Orphan, orphans, warn_of_orphans
 from eventvm.engine.handle import Handle, checked, checked_key, checked_reason, checked_spec
 from eventvm.engine.lanes import EFFECTS_AT_ONCE, PROBES_AT_ONCE
 from eventvm.engine.listing import Every, Filters, Listing, Machines, wanted
@@ -44,7 +46,7 @@ from eventvm.installed import LIFECYCLES as OFFERED
 from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules, encode
 from eventvm.lifecycles import DEFAULT, LIFECYCLES
-from eventvm.log import PAGE, Append, EventLog
+from eventvm.log import PAGE, Append, Backup, EventLog
 from eventvm.observation import Observation
 from eventvm.provider import Provider
 from eventvm.retry import Backoff
@@ -103,6 +105,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self._grace_seconds = grace_seconds
+        self._discover_seconds = deadline_seconds
         self._supervisor = Supervisor(
             self.cells, self.clock, reloads or {}, handle_of=self._handle, deadline_seconds=deadline_seconds
         )
@@ -123,7 +126,10 @@ class Engine:
         await self.cells.load()
         self._kept = self.log.tree.size
         try:
+            restored = await self._turns.doubts.raise_all(self.actor)
             self._recover()
+            if restored:
+                self._employ(self._settle())
             for provider in self._world.providers.values():
                 self._heed(provider)
             self._meet()
@@ -135,7 +141,7 @@ class Engine:
     def _recover(self) -> None:
         """Conclude every request that a former engine left open, by looking, and go on supervising."""
         for cell in list(self.cells.living.values()):
-            if cell.machine.request is not None:
+            if cell.machine.request is not None and not cell.machine.doubted:
                 future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
                 future.add_done_callback(heard)
             self._supervisor.attend(cell, at_last=True)
@@ -152,6 +158,14 @@ class Engine:
                 self._world.provider(name)
             except EventvmError as problem:
                 logger.warning("machines that live with %s cannot be looked at: %s", name, problem)
+
+    async def _settle(self) -> None:
+        """Look at every machine in doubt, and say what the world has besides."""
+        try:
+            await self._look_at([cell for cell in self.cells.living.values() if cell.machine.doubted])
+        except EventvmError as problem:
+            logger.warning("machines stay in doubt, and the next command to each looks first: %s", problem)
+        await warn_of_orphans(self.log, self._world.providers.values(), self._discover_seconds)
 
     async def _leave(self) -> None:
         self._closed = True
@@ -400,8 +414,11 @@ class Engine:
     async def reconcile(self) -> Report:
         """Look at every living machine, each in its own turn; nothing is restarted by itself."""
         self.check_open()
+        return await self._look_at([cell for cell in self.cells.living.values() if not cell.machine.over])
+
+    async def _look_at(self, cells: list[Cell]) -> Report:
+        """Look at many machines, some of them at a time."""
         found: dict[str, list[str]] = {"reconciled": [], "unknown": []}
-        cells = [cell for cell in self.cells.living.values() if not cell.machine.over]
         todo = iter(cells)
 
         async def look() -> None:
@@ -417,6 +434,11 @@ class Engine:
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
         return Report(len(cells), tuple(sorted(found["reconciled"])), tuple(sorted(found["unknown"])))
+
+    async def orphans(self) -> tuple[Orphan, ...]:
+        """List the machines that a provider has and the log does not know, as after a restore."""
+        self.check_open()
+        return await orphans(self.log, self._world.providers.values(), self._discover_seconds)
 
     async def _found(self, cell: Cell) -> str:
         """Look at one of many, and say what that came to."""
@@ -451,6 +473,11 @@ class Engine:
             self._turns.submit(turn).add_done_callback(heard)
 
     # --- reading
+
+    async def backup(self, path: str | Path) -> Backup:
+        """Write a verified copy of the log into a new file, while everything goes on."""
+        self.check_open()
+        return await self.log.backup(Path(path))
 
     def events(self, *, after: int = 0, stream: str | None = None) -> Subscription:
         """Follow the records after a position: those that are there, then the live ones, for ever."""

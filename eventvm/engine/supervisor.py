@@ -80,7 +80,7 @@ class Supervisor:
             self._set(cell, machine.rules.definition.deadlines[machine.phase].seconds)
             return
         self._drop_reload(cell)
-        if machine.over or machine.id in self._under_care:
+        if machine.over or machine.doubted or machine.id in self._under_care:
             return
         now = self._clock.now()
         if expired(machine, now):

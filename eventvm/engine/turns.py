@@ -23,6 +23,7 @@ from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.decisions import WHY, Outcome, attest, decide, fact, plan
 from eventvm.engine.cells import Cell, Cells
+from eventvm.engine.doubt import Doubts
 from eventvm.engine.effects import Effects
 from eventvm.engine.keys import digest_then, failure, outcome
 from eventvm.engine.receipt import Receipt, receipt_of
@@ -68,6 +69,7 @@ class Turns:
         self._supervisor = supervisor
         self._scribe = Scribe(log, cells, self._interrupted, supervisor.attend)
         self._effects = Effects(self._scribe, world, clock, host=host, owner=owner)
+        self.doubts = Doubts(log, cells, self._scribe, self._effects, clock)
         self._loop = asyncio.get_running_loop()
         self._closed = False
         supervisor.turns = self
@@ -131,7 +133,7 @@ class Turns:
         machine = turn.cell.machine
         if self._closed:
             self.end(turn, Closed("this engine was left; open the log again"))
-        elif turn.command is None or turn.key is not None or machine.request is not None:
+        elif turn.command is None or turn.key is not None or machine.request is not None or machine.doubted:
             self._employ(turn, self._work(turn))
         else:
             self.decide(turn)
@@ -280,7 +282,9 @@ class Turns:
         if turn.key is not None and (record := await self._log.recall(turn.key)) is not None:
             await self._repeat(turn, record)
             return
-        if cell.machine.request is not None:
+        if cell.machine.doubted and not cell.machine.over:
+            await self.doubts.settle(turn)
+        elif cell.machine.request is not None:
             await self._effects.resume(turn)
         if turn.work is not None:
             await turn.work(turn)

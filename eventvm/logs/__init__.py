@@ -10,8 +10,11 @@ import anyio
 from eventvm.errors import BadInput
 from eventvm.log import EventLog
 from eventvm.logs.memory import MemoryLog
+from eventvm.logs.restoring import restore
 from eventvm.logs.sqlite import SqliteLog
 from eventvm.logs.sqlite_reader import SqliteReader
+
+__all__ = ["open_log", "restore"]
 
 MEMORY = "memory:"
 

@@ -1,11 +1,16 @@
 """A log in memory: the whole contract without a disk, for tests and for lives nobody will ask about."""
 
+import asyncio
 import time
 from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from eventvm.log import PAGE, Holder, Kept
+from eventvm.log import PAGE, Backup, Holder, Kept
 from eventvm.logs.group_commit import Batch, GroupCommit, Head, Known
+from eventvm.logs.part import Stopped
+from eventvm.logs.sqlite import SqliteLog
+from eventvm.logs.sqlite_reader import backed_up
 from eventvm.merkle import Tree
 from eventvm.record import Record
 
@@ -22,6 +27,25 @@ class Store:
         self.keys: dict[str, int] = {}
         self.kept: dict[str, Kept] = {}
         self.tree = Tree()
+
+    def copy(self) -> "Store":
+        """Make a store that holds what this one holds by now, without the kept views."""
+        made = Store()
+        made.records = list(self.records)
+        made.streams = {stream: list(records) for stream, records in self.streams.items()}
+        made.holders, made.keys, made.tree = dict(self.holders), dict(self.keys), self.tree.copy()
+        return made
+
+    def batch(self) -> Batch:
+        """Give all that it holds as one transaction of another log."""
+        batch = Batch(self.tree, 0)
+        batch.records = self.records
+        batch.heads = {
+            stream: Head(records[-1].version, records[-1].position, records[-1].leaf)
+            for stream, records in self.streams.items()
+        }
+        batch.names, batch.keys = self.holders, self.keys
+        return batch
 
 
 class MemoryLog(GroupCommit):
@@ -85,5 +109,22 @@ class MemoryLog(GroupCommit):
         kept = self.store.kept.get(view)
         return kept and Kept(kept.tree.copy(), kept.parts)
 
+    async def backup(self, destination: Path) -> Backup:
+        """Write what is in memory into a SQLite file, which is a log like any other."""
+        batch = self.store.copy().batch()
+
+        def write(part: Path, _: Stopped) -> None:
+            asyncio.run(_fill(part, batch))
+
+        return await backed_up(write, destination, 0o600)
+
     async def close(self) -> None:
         await self.finish()
+
+
+async def _fill(part: Path, batch: Batch) -> None:
+    log = await SqliteLog.open(part)
+    try:
+        await log.commit(batch)
+    finally:
+        await log.close()

@@ -16,6 +16,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ import msgspec
 from eventvm.errors import Closed, CommitUnknown, EventvmError, LogDamaged, LogError, LogUnavailable
 from eventvm.logs.group_commit import HEADS, Batch, GroupCommit, Head, Known
 from eventvm.logs.lock import FileLock
+from eventvm.logs.migrating import migrate
+from eventvm.logs.migrations import MIGRATIONS, Migration
+from eventvm.logs.part import apart
 from eventvm.logs.sqlite_reader import (
     APPLICATION_ID,
     FORMAT,
@@ -66,8 +70,6 @@ HEADS_OF = """
 HOLDERS_OF = """
     SELECT n.name, n.stream, n.held, n.reserved FROM json_each(?) wanted JOIN names n ON n.name = wanted.value
 """
-FENCE = f"PRAGMA user_version = {FORMAT}"
-"""A commit that says nothing new, for the sake of its place in the WAL."""
 UNSYNCED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 KEYS_OF = "SELECT k.key FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value"
 
@@ -122,10 +124,11 @@ class Rows(msgspec.Struct, frozen=True):
 class SqliteLog(SqliteReading, GroupCommit):
     """A log in one file, opened by `SqliteLog.open`."""
 
-    def __init__(self, path: Path, lock: FileLock, clock: Callable[[], int]) -> None:
+    def __init__(self, path: Path, lock: FileLock, clock: Callable[[], int], newest: int = FORMAT) -> None:
         super().__init__(clock)
         self.path = path
         self.lock = lock
+        self._newest = newest
         self._ids: dict[str, int] = {}
         self._next_id = 1
         self._writing: aiosqlite.Connection
@@ -136,12 +139,21 @@ class SqliteLog(SqliteReading, GroupCommit):
         """Why there will be no connection any more."""
 
     @classmethod
-    async def open(cls, path: Path, *, clock: Callable[[], int] = time.time_ns) -> "SqliteLog":
-        """Open the log in this file, or make a new one; whatever is not a log is refused untouched."""
-        await refuse_untouched(path)
-        log = cls(path, FileLock.take(path), clock)
+    async def open(
+        cls, path: Path, *, clock: Callable[[], int] = time.time_ns,
+        migrations: tuple[Migration, ...] = MIGRATIONS, spare: bool = True,
+    ) -> "SqliteLog":  # fmt: skip
+        """Open the log in this file, or make a new one; whatever is not a log is refused untouched.
+
+        The file of an older release is migrated, and unless `spare` is false kept beside as it was.
+        """
+        newest = 1 + len(migrations)
+        found = await refuse_untouched(path, newest)
+        log = cls(path, FileLock.take(path), clock, newest)
         try:
             log._refuse_loss()
+            if 0 < found < newest:
+                await apart(partial(migrate, path, migrations, spare=spare))
             await log._connect()
             await log._load_head()
         except BaseException:
@@ -171,7 +183,7 @@ class SqliteLog(SqliteReading, GroupCommit):
                     aiosqlite.connect(self.path, factory=Writer, isolation_level=None, cached_statements=256)
                 )
             )
-            if not await is_log(self._writing, self.path):
+            if not await is_log(self._writing, self.path, self._newest):
                 if self.lock.origin:
                     raise self._lost
                 await self._create()
@@ -287,7 +299,9 @@ class SqliteLog(SqliteReading, GroupCommit):
         if getattr(problem, "sqlite_errorcode", 0) not in UNSYNCED:
             return
         with translated(self.path):
-            await self._writing.execute(FENCE)
+            await self._writing.execute(
+                f"PRAGMA user_version = {self._newest}"
+            )  # says nothing new, but commits
             ((_, frames, copied),) = await self._writing.execute_fetchall("PRAGMA wal_checkpoint")
         if frames != copied:
             raise LogUnavailable("a reader keeps it from being written again")
@@ -324,6 +338,11 @@ class SqliteLog(SqliteReading, GroupCommit):
         with translated(self.path):
             rows = [(view, at, tree.size, digest, part) for at, part in enumerate(whole)]
             await self._writing.executemany("keep", (view, rows))
+
+    async def forget(self) -> None:
+        """Drop every view that was kept."""
+        with translated(self.path):
+            await self._writing.execute("DELETE FROM kept")
 
     async def close(self) -> None:
         try:

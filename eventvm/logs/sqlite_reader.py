@@ -10,9 +10,14 @@ Rules:
 """
 
 import asyncio
+import os
 import sqlite3
+import stat
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +25,17 @@ from typing import Any, NamedTuple
 import aiosqlite
 import anyio
 
-from eventvm.errors import Closed, LogDamaged, LogTooNew, LogUnavailable, NotALog
+from eventvm.errors import Closed, LogDamaged, LogTooNew, LogTooOld, LogUnavailable, NotALog
 from eventvm.events import decode
-from eventvm.log import PAGE, Append, Holder, Kept, Ticket, paged
+from eventvm.log import PAGE, Append, Backup, Holder, Kept, Replay, Ticket, paged
+from eventvm.logs.migrations import MIGRATIONS
+from eventvm.logs.part import Stopped, apart, written
 from eventvm.merkle import Tree, unpacked
 from eventvm.record import Page, Record
 
 APPLICATION_ID = 0x65766D31
 """What marks a SQLite file as a log of eventvm."""
-FORMAT = 1
+FORMAT = 1 + len(MIGRATIONS)
 POLL_SECONDS = 0.05
 """How often a reader asks whether another process has written."""
 
@@ -118,12 +125,19 @@ class SqliteReading(ABC):
             return None
         return Kept(unpacked(size, frontier), parts)
 
+    async def backup(self, destination: Path) -> Backup:
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        return await backed_up(partial(vacuum, self.path), destination, mode)
+
 
 class SqliteReader(SqliteReading):
     """A log that somebody else may be writing: it follows, takes no lock, and appends nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, newest: int = FORMAT) -> None:
         self.path = path
+        self.format = 0
+        """0: there is nothing yet."""
+        self._newest = newest
         self._tree = Tree()
         self._reading: aiosqlite.Connection | None = None
         self._mark: Mark | None = None
@@ -135,24 +149,28 @@ class SqliteReader(SqliteReading):
         return self._tree
 
     @classmethod
-    async def open(cls, path: Path) -> "SqliteReader":
+    async def open(cls, path: Path, newest: int = FORMAT) -> "SqliteReader":
         """Open the log in this file to read it; whatever is not a log is refused untouched."""
-        log = cls(path)
+        log = cls(path, newest)
         try:
-            there = await log.holds_log()
+            await log._refuse_unread()
         except BaseException:
             await log.close()
             raise
-        if not there:
-            await log.close()
-            raise NotALog(f"{path} does not exist or is empty: there is nothing to read")
         return log
+
+    async def _refuse_unread(self) -> None:
+        if not await self.holds_log():
+            raise NotALog(f"{self.path} does not exist or is empty: there is nothing to read")
+        if self.format < self._newest:
+            raise LogTooOld(f"{self.path} has format {self.format}; this release reads {self._newest}")
 
     async def holds_log(self) -> bool:
         """Refuse what is foreign, newer or damaged; False: there is nothing yet."""
-        if not (await _refuse_foreign(self.path) and await self._connect()):
+        if not (await _refuse_foreign(self.path, self._newest) and await self._connect()):
             return False
-        await self._refresh()
+        if self.format == self._newest:
+            await self._refresh()
         return True
 
     async def _connect(self) -> bool:
@@ -160,7 +178,9 @@ class SqliteReader(SqliteReading):
             mark = _marked(self.path)
             self._mark = mark if mark.unused else None
             self._reading = await connect_reader(self.path, immutable=mark.unused)
-            return await is_log(self._reading, self.path)
+            there = await is_log(self._reading, self.path, self._newest)
+            self.format = await pragma(self._reading, "user_version") if there else 0
+            return there
 
     async def _reconnect(self, stale: aiosqlite.Connection) -> None:
         async with self._connecting:
@@ -291,14 +311,14 @@ def _uri(path: Path, immutable: bool) -> str:  # noqa: FBT001  # named where it 
     return f"{path.absolute().as_uri()}?mode=ro" + ("&immutable=1" if immutable else "")
 
 
-async def _refuse_foreign(path: Path) -> bool:
+async def _refuse_foreign(path: Path, newest: int) -> bool:
     """Refuse what is no log of ours without touching it; False: there is nothing at all."""
     with translated(path):
         if not _holds_anything(path):
             return False
         connection = await connect_reader(path, immutable=True)
         try:
-            await is_log(connection, path)
+            await is_log(connection, path, newest)
         except sqlite3.DatabaseError as problem:
             if code_of(problem) != sqlite3.SQLITE_CORRUPT:
                 raise  # a checkpoint may have been cut short: the -wal knows better than the file alone
@@ -311,23 +331,24 @@ def _holds_anything(path: Path) -> bool:
     return any(one.exists() and one.stat().st_size for one in (path, beside(path, "-wal")))
 
 
-async def refuse_untouched(path: Path) -> None:
-    """Refuse what a writer must not open, before anything that could change it has."""
-    reader = SqliteReader(path)
+async def refuse_untouched(path: Path, newest: int = FORMAT) -> int:
+    """Refuse what a writer must not open, before anything that could change it has; give its format, or 0."""
+    reader = SqliteReader(path, newest)
     try:
         await reader.holds_log()
     finally:
         await reader.close()
+    return reader.format
 
 
-async def is_log(connection: aiosqlite.Connection, path: Path) -> bool:
+async def is_log(connection: aiosqlite.Connection, path: Path, newest: int) -> bool:
     """Say whether the file is a log already; False for one that is new and empty."""
     application = await pragma(connection, "application_id")
     version = await pragma(connection, "user_version")
     ((tables,),) = await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
     if application == APPLICATION_ID:
-        if version > FORMAT:
-            raise LogTooNew(f"{path} has format {version}; this release knows {FORMAT}")
+        if version > newest:
+            raise LogTooNew(f"{path} has format {version}; this release knows {newest}")
         return True
     if tables or application:
         raise NotALog(f"{path} is a SQLite database, but not a log of eventvm; choose another file")
@@ -338,6 +359,57 @@ async def pragma(connection: aiosqlite.Connection, name: str) -> Any:
     """Read what SQLite says of itself."""
     ((value,),) = await connection.execute_fetchall(f"PRAGMA {name}")
     return value
+
+
+# --- copies -----------------------------------------------------------------------------------------
+
+OPCODES = 10_000
+"""How many of SQLite's steps pass before a copy looks whether it was stopped."""
+NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+
+
+async def backed_up(write: Callable[[Path, Stopped], object], destination: Path, mode: int) -> Backup:
+    """Write a log into a new file, read it back whole, and only then let it take its place."""
+
+    def work(stopped: Stopped) -> Backup:
+        began = time.monotonic()
+        with written(destination, mode) as part:
+            write(part, stopped)
+            tree = asyncio.run(verified(part, stopped))
+            size = part.stat().st_size
+        return Backup(str(destination), tree.size, size, tree.root, time.monotonic() - began)
+
+    return await apart(work)
+
+
+def vacuum(source: Path, part: Path, stopped: Stopped) -> None:
+    """Copy all that is committed in a file by now, at one moment; neither writer nor readers wait."""
+    mark = _marked(source)
+    with translated(source), closing(sqlite3.connect(_uri(source, mark.unused), uri=True)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.set_progress_handler(stopped, OPCODES)
+        try:
+            connection.execute("VACUUM INTO ?", (str(part.absolute()),))
+        except sqlite3.OperationalError as problem:
+            if code_of(problem) in NO_ROOM:
+                raise LogUnavailable(f"{part} could not be written: {problem}") from problem
+            raise
+    if mark.unused and mark != _marked(source):  # somebody has begun to write: look through their -wal
+        os.truncate(part, 0)
+        vacuum(source, part, stopped)
+
+
+async def verified(path: Path, stopped: Stopped) -> Tree:
+    """Replay a log whole, each leaf checked and the tree compared, and give that tree."""
+    log = await SqliteReader.open(path)
+    try:
+        replay = Replay(log)
+        async for _ in replay:
+            if stopped():
+                raise LogUnavailable(f"{path} was given up while it was read back")
+        return replay.tree
+    finally:
+        await log.close()
 
 
 # --- rows -------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import msgspec
 
 from eventvm import errors
 from eventvm.engine import Engine
-from eventvm.events import Requested
-from eventvm.log import Replay
+from eventvm.events import LogRestored, Requested
+from eventvm.log import RESTORED, Append, Replay, last_of
 from eventvm.logs.memory import MemoryLog, Store
 from eventvm.machine import evolve
 from eventvm.observation import Instant
@@ -165,6 +165,22 @@ class World:
 
     async def reopen(self, *, crash=True, **options):
         await (self.crash() if crash else self.leave())
+        return await self.open(**options)
+
+    async def restored(self, backup):
+        """Let the host lose its log to an older backup, as `log restore` does; the world stays as it is."""
+        await self.crash()
+        self.store = self.simulated.store = backup.copy()
+        self.simulated.answered.clear()
+        log = MemoryLog(self.store, self.clock.wall)
+        log.begin()
+        before = await last_of(log, RESTORED)
+        event = LogRestored(at=self.clock.now(), origin="simulated")
+        await log.append(Append(RESTORED, (event,), before.version if before else 0))
+        await log.close()
+
+    async def restore(self, backup, **options):
+        await self.restored(backup)
         return await self.open(**options)
 
     def _tasks(self, engine):
