@@ -78,7 +78,7 @@ class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """Where it is run."""
     environment: dict[str, str] = {}
     secrets: dict[str, Secret] = {}
-    """Environment variables whose values are read at each start from where they are kept, and not recorded."""
+    """Environment variables whose values are read at each start from where they are kept, never recorded."""
     stop_grace_seconds: float | None = None
     """How long a stop asks before it kills; None: as long as the provider finds right."""
     kernel: str = ""

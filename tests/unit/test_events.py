@@ -11,8 +11,8 @@ from eventvm import commands, events, record
 from eventvm.errors import IllegalEvent, LogDamaged, UnknownEvent
 from eventvm.machine import evolve
 from eventvm.observation import Instant, Observed
-from eventvm.spec import Secret
 from eventvm.record import Record, leaf_of
+from eventvm.spec import Secret
 
 AT = Instant(1, 2, "boot-1")
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
