@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventvm import commands, events
+from eventvm import commands, events, limits
 from eventvm.commands import Command
 from eventvm.errors import (
     REFUSALS,
@@ -89,6 +89,7 @@ def _amendment(machine: Machine, command: commands.Amend) -> Answer:
     if machine.over or not machine.exists:
         return Refuse("not_found")
     spec = machine.spec
+    limits.room_for_labels(spec.labels, command.labels)
     labels = {key: value for key, value in command.labels.items() if spec.labels.get(key) != value}
     said = any(
         getattr(command, field) not in (None, getattr(spec, field))

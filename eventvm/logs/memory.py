@@ -4,6 +4,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
+from eventvm import limits
 from eventvm.log import PAGE, Holder, Kept
 from eventvm.logs.group_commit import Batch, GroupCommit, Head, Known
 from eventvm.merkle import Tree
@@ -70,6 +71,7 @@ class MemoryLog(GroupCommit):
         return None if position is None else self.store.records[position - 1]
 
     async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
+        limits.page(0, limit)
         return tuple(sorted(name for name in self.store.streams if name > after)[:limit])
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:

@@ -15,6 +15,7 @@ from simworld import Disk
 
 from eventvm.engine.effects import Effects
 from eventvm.engine.scribe import Scribe
+from eventvm.errors import LogDamaged
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
 SEEDS = int(os.environ.get("EVENTVM_SEEDS", "1500" if THOROUGH else "200"))
@@ -54,7 +55,7 @@ def caught(disk=Disk, seeds=range(30)):
     for seed in seeds:
         try:
             simfleet.run(seed, disk=disk)
-        except (AssertionError, TimeoutError):
+        except (AssertionError, TimeoutError, LogDamaged):
             return True
     return False
 
