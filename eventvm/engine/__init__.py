@@ -217,7 +217,8 @@ class Engine:
         """List machines in the order of their making, after one of them; the ended ones too, if wanted."""
         self.check_open()
         limits.amount(limit, "limit", limits.MACHINES_LISTED, 1)
-        limits.identity(after)
+        for asked in (phase, lifecycle, label, after):
+            limits.word(asked or "", "filter", limits.PATH_CHARACTERS)
         if not ended:
             living = sorted(id_ for id_ in self.cells.living if id_ > after)
             cells = [one for id_ in living if not (one := self.cells.living[id_]).machine.over]
@@ -247,7 +248,7 @@ class Engine:
         self.check_open()
         limits.key(key)
         rules = self.rules(lifecycle)
-        if phase and phase not in rules.definition.phases:
+        if limits.phase(phase) and phase not in rules.definition.phases:
             raise BadInput(f"{lifecycle} has no phase {phase!r}; it has {', '.join(rules.definition.phases)}")
         command = commands.Create(name, rules.digest, spec or Spec(), phase, reason=reason)
         begin = limits.spec(command.spec).restore_from
@@ -329,7 +330,7 @@ class Engine:
 
     def rules(self, lifecycle: str) -> Rules:
         """Give the definition that new machines of this name will live under."""
-        if (known := self._rules.get(lifecycle)) is None:
+        if (known := self._rules.get(limits.name(lifecycle, "lifecycle"))) is None:
             if lifecycle not in self._known:
                 raise BadInput(f"no lifecycle {lifecycle!r}; there is {', '.join(sorted(self._known))}")
             known = self._rules[lifecycle] = Rules(self._known[lifecycle])

@@ -3,6 +3,7 @@
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
 import pytest
@@ -23,6 +24,7 @@ from eventvm.spec import Drive, Interface
 from eventvm.tables import Fact
 
 LIMITS = {name: value for name, value in vars(limits).items() if name[0] != "_" and isinstance(value, int)}
+TABLE = Path(__file__).parents[2] / "docs" / "limits.md"
 AT = Instant(1, 1, "boot")
 SPEC = Spec(provider="simulated")
 
@@ -350,6 +352,13 @@ CUT = {"DETAIL_CHARACTERS": detail, "FAULT_CHARACTERS": fault}
 def test_every_limit_has_a_trial():
     """A limit that nobody tries is none."""
     assert LIMITS.keys() == TRIALS.keys() | CUT.keys()
+
+
+def test_every_limit_is_in_the_table():
+    """With its number, and with what it is a limit of; that the table is current is a law of the house."""
+    rows = [line.split(" | ") for line in TABLE.read_text().splitlines() if line.startswith("| `")]
+    told = {name.strip("|` "): int(number.replace(",", "")) for name, number, _ in rows}
+    assert told == LIMITS
 
 
 @pytest.mark.parametrize("limit", LIMITS)
