@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write the documents that follow from the code, or with --check say which of them are stale.
 
-They are docs/events.md, docs/lifecycles.md, docs/limits.md, docs/life.svg and schemas/*.json. What they say of an event, a
-command or a field is the docstring that stands beside it; only the introductions and the authors are
-written here.
+They are docs/events.md, docs/lifecycles.md, docs/limits.md, docs/life.svg and schemas/*.json. What they say
+of an event, a command, a field or a limit is the docstring that stands beside it; only the introductions
+and the authors are written here.
 """
 
 import argparse
@@ -470,9 +470,9 @@ LIMITS_REST = """
 
 def limits_page() -> str:
     """Write docs/limits.md."""
-    return "\n".join(
-        (GENERATED, f"{LIMITS_INTRO}{grid(('Limit', 'At most', 'Of what'), _limits())}{LIMITS_REST}")
-    )
+    told = grid(("Limit", "At most", "Of what"), _limits())
+    return f"{GENERATED}
+{LIMITS_INTRO}{told}{LIMITS_REST}"
 
 
 def _limits() -> Iterator[Cells]:

@@ -367,11 +367,10 @@ class Overloaded(LogError):
 
     hint = "wait until some of it is done, and try again"
 
-    def __init__(self, what: str, most: int) -> None:
-        """Keep what there is no room for, and how much there is."""
+    def __init__(self, what: str) -> None:
+        """Keep what there is no more room for."""
         self.what = what
-        self.most = most
-        super().__init__(f"there is room for {most:,} {what}, and all of it is taken")
+        super().__init__(f"there is room for {what}, and all of it is taken")
 
 
 class LogUnavailable(LogError):

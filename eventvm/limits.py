@@ -172,14 +172,26 @@ def word(value: Any, what: str, most: int = WORD_CHARACTERS, *, least: int = 0) 
     return value
 
 
-def key(value: Any) -> str | None:
+def key(value: Any) -> str:
     """Refuse a key that says nothing, or that is too long to be kept for ever."""
-    return None if value is None else word(value, "key", KEY_CHARACTERS, least=1)
+    return word(value, "key", KEY_CHARACTERS, least=1)
 
 
-reason = partial(text, what="reason", most=REASON_CHARACTERS)
+def reason(value: Any) -> str:
+    """Refuse a reason that is too long to be one; a common one is seen to be one at once."""
+    if type(value) is str and len(value) <= REASON_CHARACTERS and value.isprintable():
+        return value
+    return text(value, "reason", REASON_CHARACTERS)
+
+
+def phase(value: Any) -> str:
+    """Refuse what cannot name a phase; what can is seen to at once."""
+    if type(value) is str and len(value) <= PHASE_CHARACTERS and value.isprintable():
+        return value
+    return word(value, "phase", PHASE_CHARACTERS)
+
+
 actor = partial(word, what="actor", most=ACTOR_CHARACTERS)
-phase = partial(word, what="phase", most=PHASE_CHARACTERS)
 path = partial(word, what="path", most=PATH_CHARACTERS)
 identity = partial(word, what="id")
 
@@ -354,7 +366,6 @@ _FIELDS: dict[str, Callable[[Any], object]] = {
     "force": partial(flag, what="force"),
     "code": exit_code,
     "to": phase,
-    "data": data,
     "what": partial(word, what="use"),
     "liveness": partial(choice, what="liveness", choices=get_args(Liveness)),
     "at": instant,
@@ -372,7 +383,9 @@ _FIELDS: dict[str, Callable[[Any], object]] = {
 
 
 def _rules(kind: type) -> tuple[tuple[str, Callable[[Any], object], bool], ...]:
-    return tuple((one.name, _FIELDS[one.name], one.default is None) for one in msgspec.structs.fields(kind))
+    """Give the rule of each field, and whether None is allowed; data is the one that is not only checked."""
+    fields = (one for one in msgspec.structs.fields(kind) if one.name != "data")
+    return tuple((one.name, _FIELDS[one.name], one.default is None) for one in fields)
 
 
 _COMMANDS = {kind: _rules(kind) for kind in get_args(Command)}
@@ -387,10 +400,9 @@ def command(wish: Any) -> Command:
         value = getattr(wish, field)
         if value is not None or not optional:
             rule(value)
-    told: Command = wish
-    if isinstance(told, commands.Transition) and told.data is not None:
-        return replace(told, data=data(told.data))
-    return told
+    if type(wish) is commands.Transition and wish.data is not None:
+        return replace(wish, data=data(wish.data))
+    return wish  # type: ignore[no-any-return]  # one of those that have rules
 
 
 def room_for_labels(before: Mapping[str, str], changes: Mapping[str, str | None]) -> None:
@@ -477,4 +489,4 @@ def page(after: Any, limit: Any) -> None:
 def room(taken: int, most: int, what: str) -> None:
     """Refuse one more of what is bounded."""
     if taken >= most:
-        raise Overloaded(what, most)
+        raise Overloaded(f"{most:,} {what}")

@@ -246,7 +246,8 @@ class Engine:
     ) -> Handle:  # fmt: skip
         """Begin a life under a free name, and give its handle."""
         self.check_open()
-        limits.key(key)
+        if key is not None:
+            limits.key(key)
         rules = self.rules(lifecycle)
         if limits.phase(phase) and phase not in rules.definition.phases:
             raise BadInput(f"{lifecycle} has no phase {phase!r}; it has {', '.join(rules.definition.phases)}")
@@ -262,7 +263,8 @@ class Engine:
     ) -> Handle:  # fmt: skip
         """Begin a life as a copy of a snapshot, and run at once."""
         self.check_open()
-        limits.key(key)
+        if key is not None:
+            limits.key(key)
         origin = source.machine
         limits.name(snapshot, "snapshot")
         if snapshot not in origin.snapshots and not await self.used(key):
@@ -323,8 +325,7 @@ class Engine:
     async def used(self, key: str | None) -> bool:
         """Say whether a key is in the log already: what it led to then holds, whatever is so by now."""
         self.check_open()
-        limits.key(key)
-        return key is not None and await self.log.recall(key) is not None
+        return key is not None and await self.log.recall(limits.key(key)) is not None
 
     # --- lifecycles
 
@@ -369,12 +370,13 @@ class Engine:
     ) -> Receipt:  # fmt: skip
         """Carry a command through and give its receipt; cancelling this cancels nothing in the world."""
         self.check_open()
-        self._turns.check_room(cell)
+        if cell.queue is not None:
+            self._turns.check_room(cell)
         command = admitted(command, self.clock)
-        turn = self._turns.turn(cell, command, actor=limits.actor(actor) or self.actor)
+        turn = self._turns.turn(cell, command, actor=limits.actor(actor) if actor else self.actor)
         turn.wait = wait
-        if (key := limits.key(key)) is not None:
-            self._turns.keyed(turn, key, name)
+        if key is not None:
+            self._turns.keyed(turn, limits.key(key), name)
         receipt = await self._turns.submit(turn, queue=queue)
         if self.log.tree.size - self._kept > KEEP_EVERY:
             self._kept = self.log.tree.size

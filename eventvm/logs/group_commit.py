@@ -30,6 +30,7 @@ from eventvm.errors import (
     KeyTaken,
     LogError,
     NameTaken,
+    Overloaded,
     StaleVersion,
 )
 from eventvm.events import SCHEMA, decode, encode
@@ -210,13 +211,14 @@ class GroupCommit(ABC):
         """Take a ticket, unless there is no room; the outcome of what is under way always has some."""
         append = ticket.append
         _check_words(append)
-        ticket.bodies = _encoded(append)
-        size = sum(map(len, ticket.bodies))
-        if not append.cause:
-            limits.room(len(self._queue), limits.QUEUE_TICKETS, "appends that wait to be written")
-            limits.room(self._queued_bytes + size - 1, limits.QUEUE_BYTES, "bytes that wait to be written")
+        _encode(ticket)
+        size = self._queued_bytes + ticket.size
+        if (len(self._queue) >= limits.QUEUE_TICKETS or size > limits.QUEUE_BYTES) and not append.cause:
+            raise Overloaded(
+                f"{limits.QUEUE_TICKETS:,} appends of {limits.QUEUE_BYTES:,} bytes that wait to be written"
+            )
         self._queue.append(ticket)
-        self._queued_bytes += size
+        self._queued_bytes = size
         self._gathered.set()
 
     async def read(self, *, stream: str | None = None, after: int = 0, limit: int = PAGE) -> Page:
@@ -303,7 +305,7 @@ class GroupCommit(ABC):
         while self._queue and records < BATCH_RECORDS:
             ticket = self._queue.popleft()
             records += len(ticket.bodies)
-            self._queued_bytes -= sum(map(len, ticket.bodies))
+            self._queued_bytes -= ticket.size
             taken.append(ticket)
         return taken
 
@@ -361,15 +363,18 @@ def _check_words(append: Append) -> None:
         )
 
 
-def _encoded(append: Append) -> tuple[bytes, ...]:
+def _encode(ticket: Ticket) -> None:
     """Write events down; a value that has no bytes fails in any way it likes."""
+    append, size = ticket.append, 0
     try:
-        bodies = tuple(map(encode, append.events))
-    except Exception as problem:  # see above
+        ticket.bodies = bodies = [encode(event) for event in append.events]
+    except Exception as problem:
         raise _unwritten(append, problem) from problem
-    if max(map(len, bodies)) > limits.EVENT_BYTES:
-        raise BadInput(f"an event for {append.stream} is refused: it has over {limits.EVENT_BYTES} bytes")
-    return bodies
+    for body in bodies:
+        size += len(body)
+    ticket.size = size
+    if size > limits.EVENT_BYTES < max(map(len, bodies)):
+        raise BadInput(f"an event for {append.stream} is refused: it has over {limits.EVENT_BYTES:,} bytes")
 
 
 def _unwritten(append: Append, problem: Exception) -> BadInput:
