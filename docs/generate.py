@@ -471,8 +471,7 @@ LIMITS_REST = """
 def limits_page() -> str:
     """Write docs/limits.md."""
     told = grid(("Limit", "At most", "Of what"), _limits())
-    return f"{GENERATED}
-{LIMITS_INTRO}{told}{LIMITS_REST}"
+    return f"{GENERATED}\n{LIMITS_INTRO}{told}{LIMITS_REST}"
 
 
 def _limits() -> Iterator[Cells]:
