@@ -435,7 +435,7 @@ LIMITS_INTRO = """
 
 Everything that comes from outside has a limit, and the limit is a number in `eventvm.limits`. What is beyond
 it is refused with a sentence that says what would be taken: a `BadInput`, or an `Overloaded` (503) where the
-limit is room for so many at once and it is full. Nothing was written then, and nothing that was taken is lost.
+limit is room for so many at once and it is full. Nothing was written then, and what was taken is not lost.
 
 The same checks hold for a verb, for a command that was made by hand and sent, for what `tell` is given and
 for what a provider answers. A provider is not an application that could mend its call: a probe that breaks a
