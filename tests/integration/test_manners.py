@@ -16,9 +16,12 @@ from eventvm import Spec
 from eventvm.engine import Engine, Handle
 from eventvm.errors import Closed, WrongLoop
 from eventvm.ledger import Entry
+from eventvm.logs import open_log
 from eventvm.observation import Evidence, Instant, Observation
+from eventvm.providers.simulated import Script, Simulated
 from eventvm.spec import Shape
 from eventvm.subscription import Subscription
+from eventvm.views import tag
 
 SPEC = Spec(provider="simulated")
 AT = Instant(1, 1, "boot")
@@ -239,3 +242,48 @@ async def test_one_who_reads_may_stop_reading_without_the_engine_being_left(tmp_
             await reading
         await engine.create("web", SPEC)
         assert (await anext(live)).position == 1
+
+
+async def test_a_reader_ends_with_its_engine_though_the_log_goes_on(tmp_path):
+    """A log that outlives its engine is still open, and yet nobody waits for what that engine would write."""
+    async with open_log(tmp_path / "log.db") as log:
+        async with Engine(log).running() as engine:
+            live = engine.events()
+            reading = asyncio.ensure_future(anext(live))
+            await asyncio.wait({reading}, timeout=0.05)
+            assert not reading.done()
+        async with asyncio.timeout(5):
+            with pytest.raises(Closed):
+                await reading
+
+
+async def cancelled(task):
+    """Cancel a task again and again until it has ended."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.002)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_leaving_is_carried_through_however_often_it_is_cancelled(tmp_path):
+    """No worker, thread, lock or -wal is left, and what was under way is on the record."""
+    path, world, engines = tmp_path / "log.db", Simulated(), []
+    world.always("*", "start", Script(seconds=0.05))
+
+    async def block():
+        async with eventvm.open(path, providers=[world]) as engine:
+            engines.append(engine)
+            web = await asyncio.shield(engine.create("web", SPEC))
+            await asyncio.shield(web.start(wait=False))
+
+    task = asyncio.ensure_future(block())
+    while not world.calls[1:]:
+        await asyncio.wait({task}, timeout=0.001)
+    await cancelled(task)
+    assert not engines[0]._turns.workers  # noqa: SLF001  # what must be gone
+    assert {one.name for one in threading.enumerate()} == {"MainThread"}
+    assert [one.name for one in sorted(tmp_path.iterdir())] == ["log.db", "log.db.lock"]
+    async with open_log(path) as log:
+        *_, last = (await log.read()).records
+        assert tag(last) == "machine.started"
