@@ -56,7 +56,8 @@ class Subscription:
         try:
             await waiting
         except asyncio.CancelledError:
-            if not self._ended:
+            task = asyncio.current_task()
+            if not self._ended or task is None or task.cancelling():
                 raise
         self._check()
 
