@@ -382,3 +382,21 @@ async def test_what_is_beyond_a_limit_is_refused(bench, limit):
 @pytest.mark.parametrize("limit", CUT)
 async def test_what_a_provider_says_at_length_is_cut(bench, limit):
     await CUT[limit](bench, LIMITS[limit] + 1)
+
+
+ODD = ("a\n", "a\nb", "a\0", "\x1b[2J", "\u202ea", "\ud800", "\u200b", "\x7f", 7, True, b"a", ["a"])
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+async def test_a_word_that_cannot_be_printed_is_refused_wherever_it_stands(bench, odd):
+    """Names, keys, actors and labels, also of a command that was made by hand, and without a trace."""
+    machine = await bench.new()
+    for wish in (
+        lambda: bench.engine.create(odd, SPEC), lambda: bench.engine.machine(odd), lambda: machine.rename(odd),
+        lambda: machine.snapshot(odd), lambda: machine.start(key=odd), lambda: machine.start(actor=odd),
+        lambda: machine.send(commands.Amend(labels={"a": odd})), lambda: machine.send(commands.Rename(odd)),
+        lambda: bench.engine.create("other", Spec(provider="simulated", labels={"a": odd})),
+    ):  # fmt: skip
+        with pytest.raises(BadInput):
+            await wish()
+    assert bench.state == bench.before
