@@ -392,7 +392,8 @@ async def test_a_word_that_cannot_be_printed_is_refused_wherever_it_stands(bench
     """Names, keys, actors and labels, also of a command that was made by hand, and without a trace."""
     machine = await bench.new()
     for wish in (
-        lambda: bench.engine.create(odd, SPEC), lambda: bench.engine.machine(odd), lambda: machine.rename(odd),
+        lambda: bench.engine.create(odd, SPEC), lambda: bench.engine.machine(odd),
+        lambda: machine.rename(odd),
         lambda: machine.snapshot(odd), lambda: machine.start(key=odd), lambda: machine.start(actor=odd),
         lambda: machine.send(commands.Amend(labels={"a": odd})), lambda: machine.send(commands.Rename(odd)),
         lambda: bench.engine.create("other", Spec(provider="simulated", labels={"a": odd})),
