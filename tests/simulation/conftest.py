@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from eventvm.testing import loop_factory
+from eventvm.testing import World, loop_factory
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-from simworld import World  # found by the line above: tests are no package
 
 SEED = 0
 
