@@ -21,6 +21,7 @@ class Memory:
     """A log in memory, whose store outlives it."""
 
     protests = "immutable"
+    kind = MemoryLog
 
     @cached_property
     def store(self) -> Store:
@@ -28,7 +29,7 @@ class Memory:
 
     @asynccontextmanager
     async def open(self, *, clock=time.time_ns) -> AsyncIterator[EventLog]:
-        log = MemoryLog(self.store, clock)
+        log = self.kind(self.store, clock)
         log.begin()
         try:
             yield log
