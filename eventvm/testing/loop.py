@@ -82,7 +82,9 @@ class VirtualClock(Clock):
 
     def __init__(self, loop: VirtualLoop | None = None) -> None:
         running = loop or asyncio.get_running_loop()
-        assert isinstance(running, VirtualLoop), "this clock belongs to a VirtualLoop"
+        assert isinstance(running, VirtualLoop), (
+            "this clock belongs to a VirtualLoop: let the fixture anyio_backend return virtual()"
+        )
         self._loop = running
         self._random = random.Random(f"ids of {running.seed}")
         self._booted = 0.0
@@ -108,6 +110,11 @@ class VirtualClock(Clock):
         self._booted = self._loop.now
         self._boots += 1
         self.boot_id = f"{self._loop.seed:012x}{self._boots:04x}"
+
+
+def virtual(seed: int = 0) -> tuple[str, dict[str, Any]]:
+    """Give what a suite's fixture `anyio_backend` returns to run its tests in virtual time."""
+    return "asyncio", {"loop_factory": loop_factory(seed)}
 
 
 def loop_factory(seed: int = 0) -> Callable[[], VirtualLoop]:

@@ -10,19 +10,17 @@ from eventvm import errors
 from eventvm.audit.replay import replayed
 from eventvm.clock import Clock
 from eventvm.engine import Engine, Handle
-from eventvm.events import LifecycleDefined, Requested
+from eventvm.events import Requested
 from eventvm.lifecycle import Lifecycle
 from eventvm.logs.group_commit import Batch
 from eventvm.logs.memory import MemoryLog, Store
-from eventvm.machine import Machine, evolve
+from eventvm.machine import Machine
 from eventvm.merkle import Tree
-from eventvm.observation import Observation
-from eventvm.provider import Target
-from eventvm.providers.simulated import Simulated
 from eventvm.record import Record
-from eventvm.testing.laws import LATER, check_ledger, frozen
+from eventvm.testing.laws import check_engine, check_ledger, frozen
 from eventvm.testing.loop import VirtualClock
-from eventvm.views import Definitions, Fleet, defined, first, of_machine, tag
+from eventvm.testing.witness import Durable, Witness, durable
+from eventvm.views import Fleet, of_machine, tag
 
 OPTIONS = {"deadline_seconds": 60.0, "probe_seconds": 5.0, "grace_seconds": 1.0}
 
@@ -71,57 +69,6 @@ class Disk(MemoryLog):
             await super().keep(view, tree, parts)
 
 
-class Witness(Simulated):
-    """A simulated world that refuses to be touched without a durable request for just that."""
-
-    def __init__(self, clock: Clock, store: Store) -> None:
-        super().__init__(clock)
-        self.store = store
-        self.probes: list[str] = []
-        """The name of each machine that was probed."""
-        self.answered: set[tuple[int | None, str]] = set()
-        """The calls that were made, each with the position of the request that asked for it."""
-        self.violations: list[str] = []
-        """The calls that nobody had asked for, or that were made twice."""
-
-    async def _act(self, call: str, target: Target, deed: Callable[[], object]) -> None:
-        if (asked := self._asked(call, target)) is None:
-            self.violations.append(f"{call} of {target.name} without a durable request for it")
-        elif (asked, call) in self.answered:
-            self.violations.append(f"{call} of {target.name} twice for the request at {asked}")
-        self.answered.add((asked, call))
-        await super()._act(call, target, deed)
-
-    def _asked(self, call: str, target: Target) -> int | None:
-        """Give the position of the open request that asks for a call."""
-        if target.id not in self.store.streams:
-            return None
-        machine = folded(self.store, target.id)
-        if machine.request is None:
-            return None
-        steps = machine.rules.definition.effects[machine.request.effect][machine.request.step :]
-        return machine.request.position if call in {step.call for step in steps} else None
-
-    async def probe(self, target: Target) -> Observation:
-        self.probes.append(target.name)
-        return await super().probe(target)
-
-
-def folded(store: Store, id_: str) -> Machine:
-    """Fold one machine from what is durable, by nothing but the pure core."""
-    definitions = Definitions()
-    for name, records in store.streams.items():
-        if name.startswith("lifecycle/"):
-            for record in records:
-                assert isinstance(record.event, LifecycleDefined)
-                definitions.add(record.event.digest, defined(record.event))
-    machine: Machine | None = None
-    for record in store.streams.get(id_, ()):
-        machine = evolve(machine or first(record, definitions), record.event, record.position)
-    assert machine is not None, f"nothing is known of {id_}"
-    return machine
-
-
 class World:
     """One host in virtual time; it outlives every engine that is opened on it."""
 
@@ -132,17 +79,22 @@ class World:
 
     def __init__(
         self,
-        provider: Callable[[Clock, Store], Witness] = Witness,
+        provider: Callable[[Clock, Durable], Witness] = Witness,
         disk: Callable[[Store, Callable[[], int]], Disk] = Disk,
     ) -> None:
         self._disk = disk
         self.clock = VirtualClock()
         self.store = Store()
-        self.simulated = provider(self.clock, self.store)
+        self.simulated = provider(self.clock, self._durable)
         self.lifecycles: tuple[Lifecycle, ...] = ()
         self._open: AbstractAsyncContextManager[Engine] | None = None
         self._abandoned: list[object] = []
         """Engines that crashed: held, so that nothing of them ends cleanly later."""
+
+    @property
+    def opened(self) -> bool:
+        """Whether an engine is open that has neither crashed nor been left."""
+        return self._open is not None
 
     async def open(self, **options: Any) -> Engine:
         """Open an engine over what is durable; leave or crash the one before first."""
@@ -192,6 +144,10 @@ class World:
         for task in list(self.engine._tasks):
             task.cancel()
         await self.quiet()
+
+    async def _durable(self, id_: str) -> Machine | None:
+        """Fold what is durable of a machine, whether or not a log is open."""
+        return await durable(MemoryLog(self.store), id_)
 
     async def quiet(self, seconds: float = 0.001) -> None:
         """Let everything run that can."""
@@ -254,27 +210,23 @@ class World:
 
     async def check(self) -> Fleet:
         """Check the laws that hold at every moment."""
-        assert not self.simulated.violations
-        fleet = await self.replayed()
-        await self._check_live(fleet)
-        for id_, ledger in fleet.ledgers.items():
-            check_ledger(ledger, LATER)
+        assert not self.simulated.violations, self.simulated.violations
+        fleet = await check_engine(self.engine)
+        for ledger in fleet.ledgers.values():
             check_ledger(ledger, self.clock.now())
-            changes = [record for record in self.store.streams[id_] if _sets_phase(fleet, id_, record)]
-            assert fleet.machines[id_].generation == len(changes) == len(fleet.histories.get(id_, ()))
+        self._check_store(fleet)
         return fleet
 
-    async def _check_live(self, fleet: Fleet) -> None:
-        for id_, machine in fleet.machines.items():
-            live = (await self.engine.cells.cell(id_)).machine
-            assert frozen(live) == frozen(machine)
-            assert await self.engine.history(id_) == fleet.histories.get(id_, [])
-            assert (await self.engine.ledger(id_)).entries == fleet.ledgers[id_].entries
+    def _check_store(self, fleet: Fleet) -> None:
+        """Look whether the store holds what the log tells of, and nothing beside."""
         held = {name: holder.stream for name, holder in self.store.holders.items() if holder.held}
         kept = {name: holder.reserved for name, holder in self.store.holders.items() if holder.reserved}
         assert held == {name: m.id for m in fleet.machines.values() for name in m.names}
         assert kept == {m.claims: m.id for m in fleet.machines.values() if m.claims}
         assert set(fleet.machines) == {name for name in self.store.streams if of_machine(name)}
+        for id_, machine in fleet.machines.items():
+            changes = [record for record in self.store.streams[id_] if _sets_phase(fleet, id_, record)]
+            assert machine.generation == len(changes) == len(fleet.histories.get(id_, ()))
 
 
 def _sets_phase(fleet: Fleet, id_: str, record: Record) -> bool:
