@@ -3,7 +3,7 @@
 We register no entry point, because it would be imported into every test run of every project that has
 eventvm installed, whether or not it tests with it; the price is this one line. The fixtures are
 asynchronous and run under anyio's own plugin: mark the tests with `pytest.mark.anyio`, or set
-`anyio_mode = auto`.
+`anyio_mode = auto`. Which loop they run in is the suite's to say, by anyio's fixture `anyio_backend`.
 """
 
 from collections.abc import AsyncIterator
@@ -17,12 +17,6 @@ from eventvm.testing.witness import Witness
 from eventvm.testing.world import World
 
 pytest.register_assert_rewrite("eventvm.testing.contract_log", "eventvm.testing.contract_provider")
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """Run on asyncio, which is all that eventvm runs on; return `virtual(seed)` to run in virtual time."""
-    return "asyncio"
 
 
 @pytest.fixture

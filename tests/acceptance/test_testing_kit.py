@@ -1,12 +1,15 @@
 """A user's own project tests its lifecycle, provider and application with nothing but eventvm.testing."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+DOCS = Path(__file__).parents[2] / "docs" / "testing.md"
 CONFTEST = 'pytest_plugins = ["eventvm.testing.plugin"]\n'
 INI = "[pytest]\nanyio_mode = auto\nfilterwarnings = error\n"
 LEASES = '''
@@ -218,6 +221,21 @@ def test_a_users_project_is_tested_with_nothing_but_the_kit(project):
     done = suite(project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_the_tests_that_the_docs_show_pass(tmp_path):
+    """Its conftest, its test of an application, and its contract of a log."""
+    blocks = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    conftest, application, log = (
+        next(block for block in blocks if word in block)
+        for word in ("pytest_plugins", "eventvm_simulated", "LogContract")
+    )
+    for name, text in {"conftest.py": conftest, "pytest.ini": INI, "test_application.py": application,
+                       "test_log.py": log}.items():  # fmt: skip
+        (tmp_path / name).write_text(text)
+    done = suite(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stdout
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eventvm.testing import World, loop_factory
+from eventvm.testing import virtual
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -14,13 +14,9 @@ SEED = 0
 
 @pytest.fixture
 def anyio_backend(request):
-    return ("asyncio", {"loop_factory": loop_factory(getattr(request, "param", SEED))})
+    return virtual(getattr(request, "param", SEED))
 
 
 @pytest.fixture
-async def world():
-    one = World()
-    await one.open()
-    yield one
-    await one.leave()
-    assert not one.simulated.violations
+def world(eventvm_world):
+    return eventvm_world
