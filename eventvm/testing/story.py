@@ -4,7 +4,7 @@
 
 A story begins with a machine that was created; what is given happened and went well. `when` says what
 happens next, and how each call to the provider comes out where it does not go well: `fail`, or `unknown`.
-`then` compares the facts that followed, requests left out, or the refusal; law 4 is checked beside it.
+`then` compares the facts that followed, requests left out, or the refusal, which none follows.
 """
 
 from typing import Any, Self
@@ -12,12 +12,13 @@ from typing import Any, Self
 from eventvm import commands, events
 from eventvm.commands import Command
 from eventvm.drawing import answer_in_words
-from eventvm.errors import Refused
+from eventvm.errors import BadInput, Refused
 from eventvm.events import TAGS, Event
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.observation import End, Liveness, Observation
 from eventvm.spec import Spec
+from eventvm.tables import CALLS
 from eventvm.testing.life import Life, observed
 
 Expected = str | type[events.Happened] | type[Refused]
@@ -63,14 +64,12 @@ class Story:
 
     def begun(self) -> Self:
         """Draw the line between what is given and what follows."""
-        self._records, self._entries, self._calls = self._sizes()
-        self._before = self.life.machine
+        life = self.life
+        self._records, self._entries, self._calls = len(life.records), len(life.entries), len(life.calls)
+        self._before = life.machine
         self._asked: Command | None = None
         self._told = ""
         return self
-
-    def _sizes(self) -> tuple[int, int, int]:
-        return len(self.life.records), len(self.life.entries), len(self.life.calls)
 
     # --- what happens
 
@@ -83,24 +82,26 @@ class Story:
         `seen` is what a look sees, `stop="fail"` what a call comes to; `end` and `size` are what the
         provider tells of it.
         """
-        if self.refused is not None:
-            raise self.refused
+        self._taken()
         self.begun()
-        self._told = " ".join(
-            filter(None, (_words(happens, seen), *(f"({k}: {v})" for k, v in comes_to.items())))
-        )
-        life = self.life
-        life.world, life.end, life.size = comes_to, end, size
-        if seen is not None:
-            life.probe = seen
+        self._told = _told(happens, seen, comes_to)
+        self._set_up(seen, comes_to)
+        self.life.end, self.life.size = end, size
         if isinstance(happens, events.Happened):
-            life.append(happens)
+            self.life.append(happens)
         elif happens is not None:
-            self._asked = happens
             self._send(happens)
         else:
-            self._see(observed(life.probe))
+            self._see(observed(self.life.probe))
         return self
+
+    def _set_up(self, seen: Observation | Liveness | None, comes_to: dict[str, str]) -> None:
+        """Prepare the world; what it does not know would prove nothing."""
+        for call, result in comes_to.items():
+            if call not in CALLS or result not in ("ok", "fail", "unknown"):
+                raise BadInput(f"{call}={result!r}: a call is one of {', '.join(CALLS)}; ok, fail or unknown")
+        self.life.world = comes_to
+        self.life.probe = self.life.probe if seen is None else seen
 
     def after(self, seconds: float) -> Self:
         """Let the clocks go on."""
@@ -108,6 +109,7 @@ class Story:
         return self
 
     def _send(self, command: Command) -> None:
+        self._asked = command
         try:
             self.life.send(command)
         except Refused as refused:
@@ -124,13 +126,12 @@ class Story:
 
     def then(self, *expected: Expected) -> Self:
         """See that just this followed: these facts in this order, a refusal, or nothing at all."""
-        followed: list[object] = [
-            tag for tag in self.life.tags[self._records :] if tag != "machine.requested"
-        ]
-        if self.refused is not None:
-            followed.append(type(self.refused))
-        why = f" ({self.refused})" if self.refused else ""
-        self.refused = None
+        facts = self.life.tags[self._records :]
+        followed: list[object] = [tag for tag in facts if tag != "machine.requested"]
+        refused, self.refused = self.refused, None
+        if refused is not None:
+            followed.append(type(refused))
+        why = f" ({refused})" if refused else ""
         wanted = [TAGS.get(one, one) if isinstance(one, type) else one for one in expected]
         return self._same(wanted, followed, f"what follows{why}")
 
@@ -140,9 +141,8 @@ class Story:
 
     def then_says(self, **fields: Any) -> Self:
         """See what the last fact says in these fields."""
-        return self._same(
-            fields, {name: getattr(self.life.last, name, None) for name in fields}, "the fields"
-        )
+        said = {name: getattr(self.life.last, name, None) for name in fields}
+        return self._same(fields, said, "the fields")
 
     def then_booked(self, *entries: str) -> Self:
         """See what was booked, each as the ledger's tables write it: `compute.start(boot)`."""
@@ -157,17 +157,31 @@ class Story:
         request = self.life.machine.request
         return self._same(effect, request.effect if request else "", "the open request")
 
+    def _taken(self) -> None:
+        """Raise a refusal that nobody expected: what is told after it proves nothing."""
+        if self.refused is not None:
+            raise self.refused
+
     def _same(self, expected: object, actual: object, what: str) -> Self:
+        self._taken()
         if expected == actual:
             return self
-        rules = self._before.rules
+        before, rules = self._before, self._before.rules
         told = [
-            f"{what} of {rules.name} {self._before.name}, {self._before.phase}, when {self._told or 'given'}:"
+            f"{what} of {rules.name} {before.name}, {before.phase}, when {self._told or 'given'}:",
+            f"  expected  {_shown(expected)}",
+            f"  actual    {_shown(actual)}",
         ]
-        told += [f"  expected  {_shown(expected)}", f"  actual    {_shown(actual)}"]
         if self._asked is not None:
-            told.append(f"  row       {_row(rules, self._before.phase, self._asked)}")
+            told.append(f"  row       {_row(rules, before.phase, self._asked)}")
         raise AssertionError("\n".join(told))
+
+
+def _told(
+    happens: Command | Event | None, seen: Observation | Liveness | None, comes_to: dict[str, str]
+) -> str:
+    words = (_words(happens, seen), *(f"({call}: {result})" for call, result in comes_to.items()))
+    return " ".join(filter(None, words))
 
 
 def _words(happens: Command | Event | None, seen: Observation | Liveness | None) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from eventvm.commands import Attest, Create, Destroy, Start, Stop, Transition
-from eventvm.errors import ForceRequired, InvalidTransition, NotFound, StillAnswers
+from eventvm.errors import BadInput, ForceRequired, InvalidTransition, NotFound, StillAnswers
 from eventvm.events import Abandoned, StartFailed, Stopped, Transitioned
 from eventvm.lifecycles import cell, plugin, vm
 from eventvm.observation import Clean, End, Evidence, Instant, Observation
@@ -110,6 +110,15 @@ def test_a_refusal_that_nobody_expected_is_raised_before_the_story_goes_on():
     story = given(vm, Start()).when(Destroy())
     with pytest.raises(ForceRequired):
         story.when(Stop())
+    with pytest.raises(ForceRequired):
+        story.then_phase("running")
+
+
+@pytest.mark.parametrize("comes_to", [{"stopp": "fail"}, {"stop": "fails"}], ids=str)
+def test_a_word_that_the_world_does_not_know_is_refused(comes_to):
+    """A story with a slip in it would prove nothing."""
+    with pytest.raises(BadInput):
+        given(vm, Start()).when(Stop(), **comes_to)
 
 
 def test_a_past_that_is_refused_is_no_past():
