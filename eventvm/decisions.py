@@ -28,6 +28,7 @@ from eventvm.events import Event, Fault
 from eventvm.lifecycle import answers
 from eventvm.machine import ATTESTED, Machine, evolve, says, steps
 from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
+from eventvm.supervision import impossible
 from eventvm.tables import (
     Answer,
     Ask,
@@ -88,6 +89,8 @@ def _amendment(machine: Machine, command: commands.Amend) -> Answer:
     """Take an amendment in any phase of a life; one that changes nothing is fulfilled already."""
     if machine.over or not machine.exists:
         return Refuse("not_found")
+    if why := impossible(machine.rules, command.restart, command.ttl_seconds):
+        return Refuse("unsupported", to=why)
     spec = machine.spec
     labels = {key: value for key, value in command.labels.items() if spec.labels.get(key) != value}
     said = any(

@@ -233,13 +233,9 @@ class Rules:
         return bool(self.definition.recovery.phase) or any(
             isinstance(final, Effect)
             for phase in self.definition.phases
-            for final in leaves(self.answer(self.after_exit(phase), "start"))
+            if (exited := self._arrows.get((phase, "machine.exited"))) is not None
+            for final in leaves(self.answer(exited.to or phase, "start"))
         )
-
-    def after_exit(self, phase: str) -> str:
-        """Name the phase that an exit leads to; the phase itself where none can happen."""
-        arrow = self._arrows.get((phase, "machine.exited"))
-        return phase if arrow is None or arrow.to is None else arrow.to
 
     def revived(self, phase: str) -> frozenset[str]:
         """Give the phases that bringing a machine back may lead through."""

@@ -164,6 +164,22 @@ class Retry(Struct, frozen=True, gc=False):
     backoff_seconds: float
 
 
+def _restart(machine: Machine, as_of: Instant) -> dict[str, Any] | None:
+    """Describe the attempt to bring a machine back that is armed or under way."""
+    upkeep = machine.upkeep
+    if upkeep is None or not (upkeep.due or upkeep.begun):
+        return None
+    return {
+        "attempt": upkeep.attempt,
+        "under_way": upkeep.begun,
+        "seconds_left": _seconds_left(upkeep.due, as_of),
+    }
+
+
+def _seconds_left(due: Instant | None, as_of: Instant) -> int | None:
+    return None if due is None else max(0, as_of.until(due)) // 1_000_000_000
+
+
 def described(machine: Machine, as_of: Instant, seen: Observation | None = None) -> dict[str, Any]:
     """Describe a machine in plain values, as `show` prints it; `seen` is the last look at it."""
     title = machine.rules.definition.title
@@ -187,6 +203,10 @@ def described(machine: Machine, as_of: Instant, seen: Observation | None = None)
         },
         "counting": [f"{one.meter} of {one.subject}" if one.subject else one.meter for one in machine.open],
         "snapshots": dict(machine.snapshots),
+        "labels": dict(machine.spec.labels),
+        "doubted": machine.doubted,
+        "restart": _restart(machine, as_of),
+        "expires_in_seconds": _seconds_left(machine.expires, as_of),
         "takes": list(taken(machine)),
         "next": "reconcile" if machine.spec.provider and (machine.phase in faulty or request) else "",
         "observation": None if seen is None else msgspec.to_builtins(seen),

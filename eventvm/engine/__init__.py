@@ -7,7 +7,7 @@ engine/waiting.py; the providers are reached through engine/world.py. This modul
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.handle import Handle, checked, checked_key, checked_reason, checked_spec
 from eventvm.engine.observing import Observer, observe
 from eventvm.engine.receipt import Receipt
+from eventvm.engine.supervisor import Reload, Supervisor, heard
 from eventvm.engine.turns import Turns
 from eventvm.engine.waiting import give_up
 from eventvm.engine.world import World
@@ -34,6 +35,7 @@ from eventvm.errors import (
     NotFound,
     OutcomeUnknown,
     SnapshotNotFound,
+    Unsupported,
     WrongLoop,
 )
 from eventvm.ledger import Ledger
@@ -46,6 +48,7 @@ from eventvm.provider import Provider
 from eventvm.retry import Backoff
 from eventvm.spec import RestoreFrom, Spec
 from eventvm.subscription import Subscription
+from eventvm.supervision import impossible
 from eventvm.views import Transition, of_machine, transition
 
 __all__ = ["Engine", "Handle", "Receipt", "Report"]
@@ -81,6 +84,7 @@ class Engine:
         deadline_seconds: float = 60.0,
         probe_seconds: float = 5.0,
         grace_seconds: float = 5.0,
+        reloads: Mapping[str, Reload] | None = None,
     ) -> None:
         self.log = log
         self.clock = clock or Clock()
@@ -94,9 +98,13 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self._grace_seconds = grace_seconds
-        self._turns = Turns(
-            log, self.cells, self._world, self.clock, host=host, owner=f"{host}/{self.clock.id()}"
+        self._supervisor = Supervisor(
+            self.cells, self.clock, reloads or {}, handle_of=self._handle, deadline_seconds=deadline_seconds
         )
+        self._turns = Turns(
+            log, self.cells, self._world, self.clock, self._supervisor,
+            host=host, owner=f"{host}/{self.clock.id()}",
+        )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
         self._defining: dict[str, asyncio.Task[None]] = {}
         self._kept = 0
@@ -120,14 +128,16 @@ class Engine:
                 await self._leave()
 
     def _recover(self) -> None:
-        """Conclude every request that a former engine left open, by looking."""
+        """Conclude every request that a former engine left open, by looking, and go on supervising."""
         for cell in list(self.cells.living.values()):
             if cell.machine.request is not None:
                 future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
-                future.add_done_callback(_quietly)
+                future.add_done_callback(heard)
+            self._supervisor.attend(cell, at_last=True)
 
     async def _leave(self) -> None:
         self._closed = True
+        self._tasks.update(self._supervisor.close())
         for task in self._tasks:
             task.cancel()
         await self._let_finish(self._turns.workers)
@@ -264,6 +274,7 @@ class Engine:
         self.check_open()
         cell = self.unborn(command.name, rules)
         if not await self.used(key):
+            _check_supervision(rules, command)
             await self._check_free(command.name, command.verb)
             self._turns.check(cell.machine, command)
         await self._define(rules)
@@ -408,7 +419,7 @@ class Engine:
                 cell = self.cells.held(id_)
                 if cell is not None and not cell.machine.terminal and not _looks(cell):
                     turn = self._turns.turn(cell, None, actor=self.actor)
-                    self._turns.submit(turn).add_done_callback(_quietly)
+                    self._turns.submit(turn).add_done_callback(heard)
         except Exception:
             logger.exception("provider %s gives no hints for a while", provider.name)
         return gave
@@ -452,16 +463,17 @@ class Engine:
         return ledger
 
 
+def _check_supervision(rules: Rules, command: commands.Create | commands.Clone) -> None:
+    """Refuse what a spec asks of the supervisor and its lifecycle has no way to give."""
+    if why := impossible(rules, command.spec.restart, command.spec.ttl_seconds):
+        phase = rules.definition.title(rules.definition.initial)
+        raise Unsupported(machine=command.name, phase=phase, command=command.verb, to=why)
+
+
 def _heard(task: "asyncio.Task[None]") -> None:
     """Take note of an error whose every hearer was cancelled."""
     if not task.cancelled():
         task.exception()
-
-
-def _quietly(future: "asyncio.Future[Receipt]") -> None:
-    """Take an error of a look that nobody asked for as no error: the machine says so itself when asked."""
-    if not future.cancelled() and (problem := future.exception()) is not None:
-        logger.info("%s", problem)
 
 
 def _looks(cell: Cell) -> bool:

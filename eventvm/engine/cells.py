@@ -35,7 +35,7 @@ Life = tuple[Machine, Record, Machine]
 class Cell:
     """One machine in memory: its state, whose turn it is, and who waits for what."""
 
-    __slots__ = ("__weakref__", "machine", "queue", "seen", "turn", "waits")
+    __slots__ = ("__weakref__", "alarm", "machine", "queue", "seen", "turn", "waits")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -43,6 +43,8 @@ class Cell:
         self.queue: deque[Turn] | None = None
         self.waits: dict[Wait, None] | None = None
         """Who waits for what, in the order of asking."""
+        self.alarm = 0.0
+        """When the supervisor looks after it next, by the loop's time; 0 for never."""
         self.seen: Observation | None = None
         """The last look at it; memory only, for people."""
 

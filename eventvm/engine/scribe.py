@@ -24,11 +24,14 @@ NAMING = (
 class Scribe:
     """The only way from a decision to the log, and from the log into memory."""
 
-    def __init__(self, log: EventLog, cells: Cells, interrupted: Callable[[Turn], None]) -> None:
+    def __init__(
+        self, log: EventLog, cells: Cells, interrupted: Callable[[Turn], None], moved: Callable[[Cell], None]
+    ) -> None:
         self._log = log
         self._cells = cells
         self._loop = asyncio.get_running_loop()
         self._interrupted = interrupted
+        self._moved = moved
 
     def append(
         self, turn: Turn, told: tuple[Event, ...], then: Then, *, cause: int = 0, keyed: bool = False
@@ -43,10 +46,10 @@ class Scribe:
         turn.pending = self._log.append(append)
         turn.pending.then(partial(self._settled, turn, then))
 
-    async def appended(self, turn: Turn, event: Event, *, cause: int = 0, keyed: bool = False) -> None:
-        """Append one event and go on when it is durable; whoever cancels this cancels only the waiting."""
+    async def appended(self, turn: Turn, *told: Event, cause: int = 0, keyed: bool = False) -> None:
+        """Append events and go on when they are durable; whoever cancels this cancels only the waiting."""
         decided: asyncio.Future[None] = self._loop.create_future()
-        self.append(turn, (event,), partial(self._decided, decided), cause=cause, keyed=keyed)
+        self.append(turn, told, partial(self._decided, decided), cause=cause, keyed=keyed)
         await decided
 
     def _settled(self, turn: Turn, then: Then, ticket: Ticket) -> None:
@@ -95,4 +98,6 @@ class Scribe:
             self._cells.place(cell)
         if isinstance(record.event, NAMING):
             self._cells.announce(before.names, after.names)
+        if after.upkeep is not None or after.overdue is not None or after.expires is not None:
+            self._moved(cell)
         notice(cell)

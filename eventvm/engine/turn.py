@@ -1,7 +1,7 @@
 """A turn: one command on its way through the engine."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 
 import msgspec
@@ -25,7 +25,7 @@ class Turn:
 
     __slots__ = (
         "actor", "asked", "breaks", "cell", "command", "digest", "ended", "fault", "future", "how", "key",
-        "observation", "pending", "wait", "worker",
+        "observation", "pending", "wait", "work", "worker",
     )  # fmt: skip
 
     def __init__(self, cell: Cell, command: Command | None, future: asyncio.Future[Receipt]) -> None:
@@ -42,6 +42,8 @@ class Turn:
         """The position of its request, once that is durable."""
         self.observation: Observation | None = None
         """What somebody saw, where the turn is to tell of it."""
+        self.work: Work | None = None
+        """What it does instead of a command or a look."""
         self.worker: asyncio.Task[None] | None = None
         self.pending: Ticket | None = None
         self.fault: Fault | None = None
@@ -82,6 +84,9 @@ class Turn:
         """Whether it may hang on the world; what only tells of it is never broken off."""
         return not isinstance(self.command, commands.Force | commands.Attest)
 
+
+Work = Callable[[Turn], Awaitable[None]]
+"""Something that the engine does in a machine's turn."""
 
 Then = Callable[[Turn, Exception | None], None]
 """Hears of an append: with None when it is durable, with the problem when nothing was written."""

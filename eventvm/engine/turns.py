@@ -26,6 +26,7 @@ from eventvm.engine.effects import Effects
 from eventvm.engine.keys import digest_then, failure, outcome
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.engine.scribe import Scribe
+from eventvm.engine.supervisor import Supervisor
 from eventvm.engine.turn import Turn, digest
 from eventvm.engine.waiting import notice
 from eventvm.engine.world import World
@@ -56,16 +57,19 @@ class Turns:
     """Carries commands through: decides, has it written, and lets the world be touched."""
 
     def __init__(
-        self, log: EventLog, cells: Cells, world: World, clock: Clock, *, host: str, owner: str
-    ) -> None:
+        self, log: EventLog, cells: Cells, world: World, clock: Clock, supervisor: Supervisor, *,
+        host: str, owner: str,
+    ) -> None:  # fmt: skip
         self._log = log
         self._cells = cells
         self._world = world
         self._clock = clock
-        self._scribe = Scribe(log, cells, self._interrupted)
+        self._supervisor = supervisor
+        self._scribe = Scribe(log, cells, self._interrupted, supervisor.attend)
         self._effects = Effects(self._scribe, world, clock, host=host, owner=owner)
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        supervisor.turns = self
         self.workers: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
@@ -125,13 +129,13 @@ class Turns:
     def _begin(self, turn: Turn) -> None:
         machine = turn.cell.machine
         if self._closed:
-            self._end(turn, Closed("this engine was left; open the log again"))
+            self.end(turn, Closed("this engine was left; open the log again"))
         elif turn.command is None or turn.key is not None or machine.request is not None:
             self._employ(turn, self._work(turn))
         else:
-            self._decide(turn)
+            self.decide(turn)
 
-    def _decide(self, turn: Turn, seen: Observation | None = None) -> None:
+    def decide(self, turn: Turn, seen: Observation | None = None) -> None:
         """Take the next step without awaiting anything: end, append, or employ a worker."""
         assert turn.command is not None
         machine = turn.cell.machine
@@ -145,12 +149,12 @@ class Turns:
                 work = self._look(turn) if isinstance(decision, Look) else self._carry_out(turn, decision)
                 self._employ(turn, work)
         except EventvmError as problem:
-            self._end(turn, problem)
+            self.end(turn, problem)
 
     def _nothing(self, turn: Turn) -> None:
         turn.how = "nothing" if turn.how == "done" else turn.how
         if turn.key is None or not turn.cell.machine.exists:
-            self._end(turn)
+            self.end(turn)
         else:
             assert turn.command is not None
             unchanged = events.Unchanged(at=self._clock.now(), command=turn.command)
@@ -189,16 +193,16 @@ class Turns:
         if isinstance(problem, KeyTaken):
             self._employ(turn, self._work(turn))
         else:
-            self._end(turn, problem)
+            self.end(turn, problem)
 
     def _told_more(self, turn: Turn, problem: Exception | None) -> None:
         """Ask the phase that the fact has led to; what was seen before still holds."""
         if problem is not None:
-            self._end(turn, problem)
+            self.end(turn, problem)
         else:
-            self._decide(turn, turn.observation)
+            self.decide(turn, turn.observation)
 
-    def _end(self, turn: Turn, problem: BaseException | None = None, receipt: Receipt | None = None) -> None:
+    def end(self, turn: Turn, problem: BaseException | None = None, receipt: Receipt | None = None) -> None:
         """End a turn: answer its caller, and let the next one begin."""
         if turn.ended:
             return
@@ -212,6 +216,8 @@ class Turns:
         if cell.queue:
             cell.turn = cell.queue.popleft()
             self._loop.call_soon(self._begin, cell.turn)
+        elif cell.machine.request is not None:
+            self._supervisor.look_again(cell)
         notice(cell)
 
     # --- workers
@@ -237,9 +243,9 @@ class Turns:
             except KeyTaken:
                 await self._work(turn)
         except EventvmError as problem:
-            self._end(turn, problem)
+            self.end(turn, problem)
         except Exception as bug:
-            self._end(turn, bug)
+            self.end(turn, bug)
             raise
 
     def _left(self, turn: Turn, work: Coroutine[Any, Any, None], worker: asyncio.Task[None]) -> None:
@@ -257,14 +263,14 @@ class Turns:
         if turn.pending is not None:
             return
         if machine.request is not None:
-            self._end(turn, OutcomeUnknown(receipt_of(machine, "requested"), "it was interrupted"))
+            self.end(turn, OutcomeUnknown(receipt_of(machine, "requested"), "it was interrupted"))
         elif turn.asked:
             self._finish(turn)
         else:
             phase = machine.rules.definition.title(machine.phase)
             verb = turn.command.verb if turn.command else "reconcile"
             hint = "it was interrupted before it touched anything"
-            self._end(turn, Inconclusive(machine=machine.name, phase=phase, command=verb, hint=hint))
+            self.end(turn, Inconclusive(machine=machine.name, phase=phase, command=verb, hint=hint))
 
     async def _work(self, turn: Turn) -> None:
         """Begin a turn that has to look at the log or the world first."""
@@ -274,13 +280,15 @@ class Turns:
             return
         if cell.machine.request is not None:
             await self._effects.resume(turn)
-        if turn.command is None:
+        if turn.work is not None:
+            await turn.work(turn)
+        elif turn.command is None:
             await self._reconcile(turn)
         else:
-            self._decide(turn)
+            self.decide(turn)
 
     async def _look(self, turn: Turn) -> None:
-        self._decide(turn, await self._effects.probe(turn))
+        self.decide(turn, await self._effects.probe(turn))
 
     async def _carry_out(self, turn: Turn, effect: Effect) -> None:
         await self._effects.carry_out(turn, effect)
@@ -289,7 +297,7 @@ class Turns:
     def _finish(self, turn: Turn) -> None:
         """Say that the request is closed, or name the fault that ended it early."""
         receipt = receipt_of(turn.cell.machine, "done")
-        self._end(turn, EffectFailed(receipt, turn.fault.message) if turn.fault is not None else None)
+        self.end(turn, EffectFailed(receipt, turn.fault.message) if turn.fault is not None else None)
 
     # --- reconciliation and correction
 
@@ -298,7 +306,7 @@ class Turns:
         machine = turn.cell.machine
         if machine.over or not (machine.spec.provider or turn.observation):
             turn.how = "nothing" if turn.how == "done" else turn.how
-            self._end(turn)
+            self.end(turn)
             return
         seen = turn.observation or await self._effects.probe(turn)
         turn.cell.seen = seen
@@ -311,7 +319,7 @@ class Turns:
             title = machine.rules.definition.title(machine.phase)
             raise Inconclusive(machine=machine.name, phase=title, command="reconcile", hint=seen.detail)
         turn.how = "nothing" if turn.how == "done" else turn.how
-        self._end(turn)
+        self.end(turn)
 
     async def _correct(self, turn: Turn) -> None:
         """Check a correction against the whole ledger of the machine before it is told."""
@@ -322,7 +330,7 @@ class Turns:
         assert isinstance(event, events.Corrected)
         ledger.check(turn.cell.machine.name, event)
         await self._scribe.appended(turn, event, keyed=True)
-        self._end(turn)
+        self.end(turn)
 
     # --- keys
 
@@ -342,17 +350,21 @@ class Turns:
             raise OutcomeUnknown(receipt_of(cell.machine, "repeated"), "its request is still open")
         machine, closing = await outcome(self._cells, record)
         receipt = receipt_of(machine, "repeated")
-        self._end(turn, failure(receipt, machine, record, closing), receipt)
+        self.end(turn, failure(receipt, machine, record, closing), receipt)
 
     def _move(self, turn: Turn, cell: Cell) -> None:
         """Wait for the turn of the machine in whose stream the key is."""
         moved = Turn(cell, turn.command, turn.future)
         moved.key, moved.digest, moved.actor, moved.wait = turn.key, turn.digest, turn.actor, turn.wait
         turn.future = self._loop.create_future()
-        self._end(turn)
+        self.end(turn)
         self.submit(moved)
 
     # --- what the engine asks for
+
+    async def appended(self, turn: Turn, *told: Event) -> None:
+        """Append what a turn of the engine's own has decided."""
+        await self._scribe.appended(turn, *told)
 
     def turn(self, cell: Cell, command: Command | None, *, actor: str = "") -> Turn:
         """Make a turn; it begins when it is submitted."""

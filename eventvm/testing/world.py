@@ -122,6 +122,7 @@ class World:
         self.log.dies = None
         self._abandoned.append(self._open)
         self._open, engine = None, self.engine
+        engine._supervisor.close()
         while alive := [task for task in self._tasks(engine) if not task.done()]:
             for task in alive:
                 task.cancel()
@@ -136,7 +137,7 @@ class World:
     def _tasks(self, engine: Engine) -> list[asyncio.Task[Any]]:
         """List all that runs for an engine, in one order in every process."""
         assert self.log._writer is not None
-        tasks = (self.log._writer, *engine._tasks, *engine._turns.workers)
+        tasks = (self.log._writer, *engine._tasks, *engine._turns.workers, *engine._supervisor.close())
         return sorted(tasks, key=lambda task: (len(task.get_name()), task.get_name()))
 
     async def deafen(self) -> None:

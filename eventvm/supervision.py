@@ -1,0 +1,144 @@
+"""Supervision: what a machine needs that nobody commands; decided by the record alone, pure.
+
+``supervise``  what is due now: an event, or the start that brings a machine back
+``expired``    whether its time to live is over, and ``ending`` the command that ends it then
+``alarm``      how long until one of them has something new to say
+
+A machine is brought back after a crash as its spec or its lifecycle has it: an attempt is armed with its
+backoff, begun when it is due, and followed by the next one, until the attempts or the budget of crashes are
+used up. Each of these decisions is an event with its reason, so a restart of the engine goes on where it was.
+"""
+
+from typing import Any
+
+from eventvm import commands, events
+from eventvm.commands import Command
+from eventvm.events import Event, Fault
+from eventvm.lifecycle import Rules
+from eventvm.machine import Machine, Upkeep
+from eventvm.observation import Clean, Instant, Observed
+from eventvm.retry import Policy
+
+TTL_EXCEEDED = "ttl_exceeded"
+CRASHES_USED_UP = "crash budget exhausted"
+ATTEMPTS_USED_UP = "max crash recovery attempts reached"
+INTERRUPTED = Fault("Interrupted", "the engine ended while it was under way")
+
+
+def supervise(machine: Machine, now: Instant, *, hosted: bool = False) -> Event | commands.Start | None:
+    """Say what is due; `hosted`: there is somebody here to bring such a machine back."""
+    if machine.over or machine.quarantined or machine.request is not None or machine.doubted:
+        return None
+    if machine.overdue is not None and now.until(machine.overdue) <= 0:
+        return _overdue(machine, now)
+    by_host = bool(machine.rules.definition.recovery.phase)
+    if machine.upkeep is None or not machine.upkeep.fallen or (by_host and not hosted):
+        return None
+    if machine.upkeep.begun and not by_host:
+        return commands.Start(reason=_attempt(machine, machine.upkeep))
+    return _next_step(machine, machine.upkeep, now)
+
+
+def _next_step(machine: Machine, upkeep: Upkeep, now: Instant) -> Event | None:
+    """Say how a recovery goes on: an attempt that nobody is at any more has failed."""
+    if upkeep.begun:
+        return failed(upkeep, INTERRUPTED, now)
+    if upkeep.due is None:
+        return _arm(machine, upkeep, now)
+    if now.until(upkeep.due) > 0:
+        return None
+    return events.RestartBegun(at=now, reason=_attempt(machine, upkeep), attempt=upkeep.attempt)
+
+
+def _overdue(machine: Machine, now: Instant) -> Event:
+    definition = machine.rules.definition
+    deadline = definition.deadlines[machine.phase]
+    reason = f"{definition.title(machine.phase)} lasted longer than {deadline.seconds:g} s"
+    return events.Transitioned(at=now, reason=reason, to=deadline.to)
+
+
+def _arm(machine: Machine, upkeep: Upkeep, now: Instant) -> Event | None:
+    """Arm the next attempt, or give the machine up and say why."""
+    recovery = machine.rules.definition.recovery
+    if not _wanted(machine):
+        return _give_up(machine, f"restart is {policy(machine)}", now) if recovery.gives_up else None
+    window_ns = recovery.window_seconds * 1_000_000_000
+    recent = [at for at in upkeep.crashes if upkeep.crashes[-1] - at < window_ns]
+    if len(recent) > recovery.crashes:
+        return _give_up(machine, CRASHES_USED_UP, now)
+    if not recovery.backoff.can_retry(upkeep.attempt):
+        return _give_up(machine, ATTEMPTS_USED_UP, now)
+    next_one = Upkeep(attempt=upkeep.attempt + 1)
+    due = now.after(recovery.backoff.seconds(upkeep.attempt))
+    return events.RestartArmed(at=now, reason=_attempt(machine, next_one), attempt=next_one.attempt, due=due)
+
+
+def _attempt(machine: Machine, upkeep: Upkeep) -> str:
+    of = machine.rules.definition.recovery.backoff.attempts
+    return f"{machine.reason or 'crashed'}: attempt {upkeep.attempt} of {of}"
+
+
+def _give_up(machine: Machine, reason: str, now: Instant) -> Event:
+    """Leave it where it is, or move it to where its lifecycle has such machines; no edge holds the last."""
+    to = machine.rules.definition.recovery.gives_up
+    if not to:
+        return events.RestartGivenUp(at=now, reason=reason)
+    told: Any = events.ForcedPhase if reason == ATTEMPTS_USED_UP else events.Transitioned
+    return told(at=now, reason=reason, to=to)  # type: ignore[no-any-return]
+
+
+def failed(upkeep: Upkeep, fault: Fault, now: Instant) -> Event:
+    """Say that an attempt failed without a change of phase."""
+    return events.ReloadFailed(at=now, fault=fault, attempt=upkeep.attempt)
+
+
+def brought_back(machine: Machine, now: Instant) -> tuple[Event, ...]:
+    """Say along which phases a machine goes that its host has brought back."""
+    assert machine.upkeep is not None
+    reason = f"reloaded after {_attempt(machine, machine.upkeep)}"
+    return tuple(
+        events.Transitioned(at=now, reason=reason, to=to) for to in machine.rules.definition.recovery.path
+    )
+
+
+def policy(machine: Machine) -> Policy:
+    """Say when a machine is brought back: as its spec has it, or else its lifecycle."""
+    return (
+        "never" if machine.spec.disabled else machine.spec.restart or machine.rules.definition.recovery.policy
+    )
+
+
+def _wanted(machine: Machine) -> bool:
+    wanted = policy(machine)
+    ended = machine.end.termination if machine.end is not None else None
+    succeeded = isinstance(ended, Clean | Observed) and ended.code == 0
+    return wanted == "always" or (wanted == "on-failure" and not succeeded)
+
+
+def expired(machine: Machine, now: Instant) -> bool:
+    """Say whether a machine's time to live is over."""
+    return machine.expires is not None and now.until(machine.expires) <= 0
+
+
+def ending(machine: Machine) -> Command | None:
+    """Give the command that ends a machine whose time is over; None where nothing can."""
+    row = machine.rules.ending(machine.phase)
+    return commands.Destroy(force=row == "destroy_forced", reason=TTL_EXCEEDED) if row else None
+
+
+def alarm(machine: Machine, now: Instant) -> int | None:
+    """Say in how many nanoseconds something is due, 0 if it is; None: nothing ever will be by itself."""
+    if machine.over:
+        return None
+    armed = machine.upkeep.due if machine.upkeep is not None else None
+    moments = [now.until(one) for one in (machine.expires, machine.overdue, armed) if one is not None]
+    return max(0, min(moments)) if moments else None
+
+
+def impossible(rules: Rules, restart: str | None, ttl_seconds: int | None) -> str:
+    """Name what a spec asks of supervision that its lifecycle cannot give; empty where there is nothing."""
+    if restart not in (None, "", "never") and not rules.recovers:
+        return f"restart={restart!r}: nothing brings a {rules.name} back after it has ended"
+    if ttl_seconds and not rules.ends_by_command:
+        return f"ttl_seconds={ttl_seconds}: no command ends a {rules.name}"
+    return ""
