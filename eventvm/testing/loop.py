@@ -5,6 +5,7 @@ the ready tasks runs first is drawn from the seed, so one seed is one history an
 """
 
 import asyncio
+import math
 import random
 import selectors
 from collections import deque
@@ -34,7 +35,7 @@ class _Selector(selectors.DefaultSelector):
         if timeout is None:
             waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self.loop)))
             raise Deadlock(f"seed {self.loop.seed}: nothing can ever run again; waiting: {waiting}")
-        self.loop.now += max(timeout, 0.0)
+        self.loop.pass_by(timeout)
         return ready
 
 
@@ -51,6 +52,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass; asyncio must still tell now from a moment later, or no timer would ever be due."""
+        self.now += max(seconds, 0.0)
+        self._clock_resolution = max(1e-9, 2 * math.ulp(self.now))
 
     def run_in_executor(self, *_: Any) -> NoReturn:  # type: ignore[override]
         """Refuse: a thread would bring real time and chance in."""

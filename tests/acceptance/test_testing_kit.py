@@ -203,6 +203,7 @@ def suite(project, *options):
     """Run the user's suite as the user does."""
     whole = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfE", *options]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    clean["COLUMNS"] = "300"
     return subprocess.run(
         whole, cwd=project, capture_output=True, text=True, check=False, timeout=120, env=clean
     )
@@ -274,6 +275,65 @@ def test_a_users_broken_lifecycle_fails_and_the_law_is_named(project):
     done = suite(project, "-k", "laws")
     assert done.returncode == 1
     assert "slot: deciding twice decides nothing: start of idle leads to leased" in done.stdout
+
+
+UNLAWFUL = """
+    import pytest
+
+    from eventvm import Spec
+    from eventvm.provider import Target
+    from eventvm.testing import virtual
+
+    SPEC = Spec(provider="simulated")
+
+
+    async def test_reaching_into_the_world(eventvm_engine, eventvm_simulated):
+        web = await eventvm_engine.create("web", SPEC)
+        await eventvm_simulated.start(Target(web.id, "web", 1, SPEC))
+
+
+    async def test_knowing_better_than_the_log(eventvm_engine):
+        web = await eventvm_engine.create("web", SPEC)
+        cell = await eventvm_engine.cells.cell(web.id)
+        cell.machine = type(cell.machine)(web.id, cell.machine.rules, "running")
+
+
+    class TestInVirtualTime:
+        @pytest.fixture
+        def anyio_backend(self):
+            return virtual()
+
+        async def test_reaching_into_the_world(self, eventvm_world):
+            web = await eventvm_world.engine.create("web", SPEC)
+            await eventvm_world.simulated.start(Target(web.id, "web", 1, SPEC))
+
+        async def test_a_name_for_somebody_else(self, eventvm_world):
+            await eventvm_world.engine.create("web", SPEC)
+            eventvm_world.store.holders.clear()
+"""
+CAUGHT = {
+    "test_unlawful.py::test_reaching_into_the_world": "intent before effect: start of web without a durable",
+    "test_unlawful.py::test_knowing_better_than_the_log": "replay equals live: ",
+    "test_unlawful.py::TestInVirtualTime::test_reaching_into_the_world": "start of web without a durable",
+    "test_unlawful.py::TestInVirtualTime::test_a_name_for_somebody_else": "a name has one holder: web leads",
+}
+
+
+@pytest.fixture(scope="module")
+def unlawful(tmp_path_factory):
+    """What a suite says whose tests pass, and leave an engine behind that breaks a law."""
+    directory = tmp_path_factory.mktemp("unlawful")
+    for name, text in {"conftest.py": CONFTEST, "pytest.ini": INI, "test_unlawful.py": UNLAWFUL}.items():
+        (directory / name).write_text(dedent(text))
+    return suite(directory, "--tb=line")
+
+
+@pytest.mark.parametrize("test", CAUGHT)
+def test_a_test_that_leaves_a_broken_law_behind_has_an_error_at_its_end(unlawful, test):
+    """It has passed; its fixture says which law does not hold."""
+    (told,) = [line for line in unlawful.stdout.splitlines() if line.startswith(f"ERROR {test}")]
+    assert "4 passed, 4 errors" in unlawful.stdout
+    assert CAUGHT[test] in told
 
 
 def test_the_kit_needs_pytest_for_its_plugin_alone():

@@ -282,3 +282,9 @@ def test_what_a_provider_lacks_is_no_law_for_it():
         "test_a_paused_machine_is_alive_and_seen_to_be_paused",
         "test_a_death_is_hinted_at",
     }
+
+
+def test_what_a_better_provider_can_do_is_a_law_again():
+    lacking = type("Lacking", (SimulatedWorld, ProviderContract), {"lacks": ("pause", "resume")})
+    better = type("Better", (lacking,), {"lacks": ()})
+    assert laws(better) == laws(judged(Simulated))
