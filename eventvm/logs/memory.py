@@ -34,6 +34,7 @@ class Store:
         made = Store()
         made.records = list(self.records)
         made.streams = {stream: list(records) for stream, records in self.streams.items()}
+        made.order = list(self.order)
         made.holders, made.keys, made.tree = dict(self.holders), dict(self.keys), self.tree.copy()
         return made
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
-from simworld import NEW, SPEC
+from specs import NEW, SPEC
 
 from eventvm import limits
 from eventvm.errors import BadInput, EffectFailed, NotFound, OutcomeUnknown

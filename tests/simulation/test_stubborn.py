@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
-from simworld import OPTIONS, SPEC, Witness, World
+from specs import SPEC
 
 from eventvm.engine import UNWIND_SECONDS
+from eventvm.testing import Witness, World
+from eventvm.testing.world import OPTIONS
 
 
 class Stubborn(Witness):
