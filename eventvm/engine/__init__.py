@@ -6,7 +6,6 @@ engine/waiting.py; the providers are reached through engine/world.py. This modul
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -108,7 +107,6 @@ class Engine:
         self._known = {**LIFECYCLES, **{one.name: one for one in lifecycles}}
         self._rules: dict[str, Rules] = {}
         self._loop = asyncio.get_running_loop()
-        self._process = os.getpid()
         self._grace_seconds = limits.seconds(grace_seconds, "grace_seconds")
         limits.word(host, "host")
         self._discover_seconds = deadline_seconds
@@ -220,11 +218,11 @@ class Engine:
 
     def check_here(self) -> None:
         """Refuse use from another event loop, thread or process."""
-        try:
+        try:  # in a forked child no loop is running: asyncio forgets it
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             here = False
-        if not here or os.getpid() != self._process:
+        if not here:
             raise WrongLoop("this engine belongs to another event loop, thread or process")
 
     # --- machines

@@ -207,11 +207,10 @@ class Cells:
         """Make the cell of a machine that has no records yet; it is placed with its first."""
         return Cell(blank(id, rules, name))
 
-    def announce(self, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    def announce(self, name: str) -> None:
         """Wake whoever waits for a machine of this name to exist."""
-        for name in after:
-            if name not in before and (waiting := self.named.pop(name, None)) is not None:
-                waiting.set_result(None)
+        if (waiting := self.named.pop(name, None)) is not None:
+            waiting.set_result(None)
 
 
 def _digest(value: Any) -> str:
