@@ -256,7 +256,7 @@ def _told(there: Connection, work: Callable[[], Result]) -> None:
     try:
         there.send(work())
     except Exception as problem:  # noqa: BLE001  # whatever it was, the line of the claim says it
-        traceback.print_exc()
+        traceback.print_exc(limit=-3)  # where it happened; how it got there is the same each time
         there.send(f"{type(problem).__name__}: {problem}")
 
 

@@ -15,13 +15,12 @@ async def effected(room: Room, *, callers: int, count: int) -> float:
     """Give commands per second, each with its request and its outcome, both durable."""
     with room.files() as directory:
         async with eventvm.open(Path(directory) / "vms.db", providers=[Simulated()]) as engine:
-            names = iter(range(MACHINES))
             machines: list[eventvm.Handle] = []
 
             async def create(name: int) -> None:
                 machines.append(await engine.create(f"vm-{name}", Spec(provider="simulated")))
 
-            await spread(callers, names, create)
+            await spread(callers, range(MACHINES), create)
             with room.timing(lasting=True) as timing:
                 await spread(callers, round_robin(machines, count), _toggle)
             return count / timing.seconds

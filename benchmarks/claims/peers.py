@@ -32,47 +32,48 @@ def peer(module: str, work: str, count: Size, **options: Any) -> Bench:
     return bench
 
 
-def _claim(name: str, sentence: str, target: float, theirs: Bench, needs: str, **more: Any) -> Claim:
-    ours = more.pop("ours", at_256)
-    return Claim(name, sentence, target, ours, theirs, sides=("eventvm", needs), needs=(needs,), **more)
-
-
 CLAIMS = [
-    _claim(
+    Claim(
         "eventsourcing",
         "durable commands, 256 callers, against eventsourcing, which saves a kept object after each",
-        30, peer("eventsourcing_lamps", "saved_each", EVENTSOURCING, machines=MACHINES), "eventsourcing",
+        30, at_256, peer("eventsourcing_lamps", "saved_each", EVENTSOURCING, machines=MACHINES),
+        sides=("eventvm", "eventsourcing"), needs=("eventsourcing",),
     ),
-    _claim(
+    Claim(
         "eventsourcing-256",
         "durable commands, 256 callers, against eventsourcing saving 256 events at once",
-        2.5, peer("eventsourcing_lamps", "saved_together", TOGETHER, events=256), "eventsourcing",
+        2.5, at_256, peer("eventsourcing_lamps", "saved_together", TOGETHER, events=256),
+        sides=("eventvm", "eventsourcing"), needs=("eventsourcing",),
     ),
-    _claim(
+    Claim(
         "umadb",
         "durable commands, 64 callers, against umadb with 64 callers",
-        4, peer("umadb_lamps", "appended_each", UMADB, callers=64), "umadb",
-        ours=partial(commands, callers=64),
+        4, partial(commands, callers=64), peer("umadb_lamps", "appended_each", UMADB, callers=64),
+        sides=("eventvm", "umadb"), needs=("umadb",),
     ),
-    _claim(
+    Claim(
         "eventsource-py",
         "durable commands, 256 callers, against eventsource-py with 256 callers",
-        40, peer("eventsource_py_lamps", "saved_each", EVENTSOURCE_PY, callers=256), "eventsource",
+        40, at_256, peer("eventsource_py_lamps", "saved_each", EVENTSOURCE_PY, callers=256),
+        sides=("eventvm", "eventsource-py"), needs=("eventsource",),
     ),
-    _claim(
+    Claim(
         "dbos",
         "durable commands, 256 callers, against dbos, a workflow for each",
-        300, peer("dbos_lamps", "a_workflow_each", DBOS, machines=MACHINES), "dbos",
+        300, at_256, peer("dbos_lamps", "a_workflow_each", DBOS, machines=MACHINES),
+        sides=("eventvm", "dbos"), needs=("dbos",),
         beside={"dbos, a step of one workflow for each": peer("dbos_lamps", "a_step_each", DBOS)},
     ),
-    _claim(
+    Claim(
         "python-statemachine",
         "durable commands, 256 callers, against python-statemachine, asynchronous and in memory only",
-        12, peer("statemachine_lamps", "switched", STATEMACHINE, machines=MACHINES), "statemachine",
+        12, at_256, peer("statemachine_lamps", "switched", STATEMACHINE, machines=MACHINES),
+        sides=("eventvm", "python-statemachine"), needs=("statemachine",),
     ),
-    _claim(
+    Claim(
         "transitions",
         "durable commands, 256 callers, against transitions' AsyncMachine, in memory only",
-        4, peer("transitions_lamps", "switched", TRANSITIONS, machines=MACHINES), "transitions",
+        4, at_256, peer("transitions_lamps", "switched", TRANSITIONS, machines=MACHINES),
+        sides=("eventvm", "transitions"), needs=("transitions",),
     ),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """How fast a log is read back: folded, checked, followed."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import eventvm
 from benchmarks import raw
@@ -17,17 +18,17 @@ THEIR_MACHINES = 200
 THEIR_EVENTS = Size(100_000, quick=8_000)
 
 
-def _log(room: Room) -> object:
+def _log(room: Room) -> Path:
     return log_of(room, machines=room.size(MACHINES), events=room.size(EVENTS))
 
 
 def replay(room: Room) -> float:
     """Give events per second folded from position 1 into phase, history, ledger and names, hashes checked."""
-    return looped(_replay(room))
+    return looped(_replay(room, _log(room)))
 
 
-async def _replay(room: Room) -> float:
-    async with open_log(_log(room)) as log:
+async def _replay(room: Room, path: Path) -> float:
+    async with open_log(path) as log:
         with room.timing() as timing:
             fleet = await replayed(log)
         assert fleet.position == log.tree.size, "the whole log was folded"
@@ -36,11 +37,11 @@ async def _replay(room: Room) -> float:
 
 def catch_up(room: Room) -> float:
     """Give records per second given out by a subscription that begins at position 1."""
-    return looped(_catch_up(room))
+    return looped(_catch_up(room, _log(room)))
 
 
-async def _catch_up(room: Room) -> float:
-    async with eventvm.open(_log(room), lifecycles=[LAMP]) as engine:
+async def _catch_up(room: Room, path: Path) -> float:
+    async with eventvm.open(path, lifecycles=[LAMP]) as engine:
         end = engine.log.tree.size
         with room.timing() as timing:
             async for record in engine.events():
@@ -51,13 +52,13 @@ async def _catch_up(room: Room) -> float:
 
 def verify(room: Room) -> float:
     """Give events per second of `log verify`: hashes, tree, legality and ledger."""
-    return looped(_verify(room))
+    return looped(_verify(room, _log(room)))
 
 
-async def _verify(room: Room) -> float:
+async def _verify(room: Room, path: Path) -> float:
     from eventvm.audit.verify import verified  # noqa: PLC0415  # there is none yet
 
-    async with open_log(_log(room)) as log:
+    async with open_log(path) as log:
         with room.timing() as timing:
             await verified(log)
         return log.tree.size / timing.seconds

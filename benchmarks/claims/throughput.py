@@ -8,8 +8,8 @@ from benchmarks.load import looped, switched, switched_by_key
 from benchmarks.logs import copied
 from benchmarks.provided import effected
 
-MACHINES = Size(10_000, quick=1_000)
-COMMANDS = Size(100_000, quick=8_000)
+MACHINES = Size(10_000, quick=5_000)
+COMMANDS = Size(100_000, quick=10_000)
 ALONE = Size(5_000, quick=500)
 EFFECTS = Size(20_000, quick=2_000)
 

@@ -8,7 +8,7 @@ from statistics import median
 
 import eventvm
 from benchmarks.harness import Claim, Room, Size
-from benchmarks.load import LAMP, looped, spread, switch
+from benchmarks.load import LAMP, fleet, looped, spread, switch
 from eventvm.subscription import Subscription
 
 FEW = 100
@@ -27,13 +27,12 @@ TO_ALL = Size(60, quick=15)
 async def lamps_in_memory(count: int) -> AsyncIterator[tuple[eventvm.Engine, list[eventvm.Handle]]]:
     """Lend an engine with so many lamps, without a file."""
     async with eventvm.open("memory:", lifecycles=[LAMP]) as engine:
-        lamps: list[eventvm.Handle] = []
 
         async def create(name: int) -> None:
-            lamps.append(await engine.create(f"lamp-{name}", lifecycle="lamp"))
+            await engine.create(f"lamp-{name}", lifecycle="lamp")
 
-        await spread(256, iter(range(count)), create)
-        yield engine, lamps
+        await spread(256, range(count), create)
+        yield engine, await fleet(engine, count)
 
 
 def waking(room: Room) -> tuple[float, float]:

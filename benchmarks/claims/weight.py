@@ -31,28 +31,29 @@ STORING = Size(5_000, quick=200)
 
 def resident(room: Room) -> float:
     """Give the bytes that the process grew by for each machine, as the operating system counts them."""
+    return _weighed_apart(room, "resident")
+
+
+def allocated(room: Room) -> float:
+    """Give the bytes that Python has allocated for each machine, and not let go."""
+    return _weighed_apart(room, "allocated")
+
+
+def _weighed_apart(room: Room, scale: str) -> float:
+    """Weigh in a process that begins empty: memory that was let go before would be taken again unseen."""
     machines = room.size(IDLE)
     log, small = log_of(room, machines=machines), log_of(room, machines=1)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as fresh:
-        return fresh.submit(_grown, log, small, machines).result()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(_grown, log, small, scale).result() / machines
 
 
-def _grown(log: Path, small: Path, machines: int) -> float:
+def _grown(log: Path, small: Path, scale: str) -> int:
     """Open a small log first, so that what any engine needs is there before."""
-    looped(_weighed(small, _resident_bytes))
-    before = _resident_bytes()
-    return (looped(_weighed(log, _resident_bytes)) - before) / machines
-
-
-def traced(room: Room) -> float:
-    """Give the bytes that Python has allocated for each machine, and not let go."""
-    machines = room.size(IDLE)
-    log = log_of(room, machines=machines)
-    tracemalloc.start()
-    try:
-        return looped(_weighed(log, lambda: tracemalloc.get_traced_memory()[0])) / machines
-    finally:
-        tracemalloc.stop()
+    if scale == "allocated":
+        tracemalloc.start()
+    looped(_weighed(small, SCALES[scale]))
+    before = SCALES[scale]()
+    return looped(_weighed(log, SCALES[scale])) - before
 
 
 async def _weighed(log: Path, weigh: Callable[[], int]) -> int:
@@ -64,6 +65,9 @@ async def _weighed(log: Path, weigh: Callable[[], int]) -> int:
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+SCALES = {"resident": _resident_bytes, "allocated": lambda: tracemalloc.get_traced_memory()[0]}
 
 
 def longest_pause(room: Room) -> float:
@@ -115,7 +119,7 @@ CLAIMS = [
         "memory",
         "resident bytes of the engine for each living idle machine, {0} of them",
         600, resident, sizes=(IDLE,), sides=("grown", ""), better="lower", unit="B",
-        beside={"allocated by Python": traced},
+        beside={"allocated by Python": allocated},
     ),
     Claim(
         "pause",
