@@ -1,15 +1,16 @@
 """Where a command's time goes: the loop's thread is looked at 2,000 times a second, and told by stages.
 
-A sample belongs to the innermost Python frame: what C does for a line counts as that line's. Sampling costs a
-few percent and distorts little; a profiler that hooks each call would make short functions look expensive.
+A sample belongs to the innermost Python frame: what C does for a line counts as that line's. Python looks for
+signals after calls, where functions begin and where loops go round, so the share of one line is rough, that of
+a stage is not. A profiler that hooks each call would make short functions look expensive instead.
 """
 
+import gc
 import signal
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,11 +18,13 @@ from types import FrameType
 from benchmarks.harness import Claim, Room
 
 EVERY_SECONDS = 0.0005
-HOTTEST = 25
+FUNCTIONS, LINES = 30, 20
+"""How many of the hottest are told."""
 ROOT = Path(__file__).parents[1]
 
 STAGES = {
     "selectors.py": "idle: waiting for SQLite's thread, or for the GIL",
+    "benchmarks/stages.py": "collecting garbage",  # what is called at its end is where it is seen
     "benchmarks/": "the callers",
     "eventvm/engine/handle.py": "the handle",
     "eventvm/commands.py": "the handle",
@@ -43,11 +46,15 @@ STAGES = {
 """Where a file's time is counted; the first that its path contains."""
 
 
+Place = tuple[str, str, int, int]
+"""A file, a function, the line that it begins at, and the line in it."""
+
+
 class Sampler:
     """Counts where the loop's thread is, and what each thread burns, while something is measured."""
 
     def __init__(self) -> None:
-        self.places: Counter[tuple[str, str, int]] = Counter()
+        self.places: Counter[Place] = Counter()
         self.burned: Counter[str] = Counter()
         self.seconds = 0.0
 
@@ -59,9 +66,11 @@ class Sampler:
         former = signal.signal(signal.SIGALRM, self._look)
         signal.siginterrupt(signal.SIGALRM, False)  # noqa: FBT003  # SQLite is to see no interrupted call
         signal.setitimer(signal.ITIMER_REAL, EVERY_SECONDS, EVERY_SECONDS)
+        gc.callbacks.append(self._collected)
         try:
             yield
         finally:
+            gc.callbacks.remove(self._collected)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, former)
             self.seconds += time.perf_counter() - begun
@@ -71,7 +80,10 @@ class Sampler:
     def _look(self, _: int, frame: FrameType | None) -> None:
         if frame is not None:
             code = frame.f_code
-            self.places[code.co_filename, code.co_name, frame.f_lineno] += 1
+            self.places[code.co_filename, code.co_name, code.co_firstlineno, frame.f_lineno] += 1
+
+    def _collected(self, *_: object) -> None:
+        """Be called when garbage was collected, so that the time of that does not count as some line's."""
 
 
 def _burned() -> dict[str, float]:
@@ -93,10 +105,12 @@ def profiled(claim: Claim, room: Room) -> str:
     whole = max(sum(sampler.places.values()), 1)
     parts = [
         f"# {claim.name}: {claim.sides[0]} {figure:,.0f}{claim.unit}, {each:.2f} us each, {whole} samples",
-        f"# Python {sys.version.split()[0]}; microseconds of the loop's thread for each",
-        *_table(_stages(sampler), each / whole),
-        "# the hottest lines",
-        *_table(_lines(sampler), each / whole, HOTTEST),
+        "# microseconds of the loop's thread for each, by stage",
+        *_table(_counted(sampler, _stage), each / whole),
+        "# by function",
+        *_table(_counted(sampler, _function), each / whole, FUNCTIONS),
+        "# by line",
+        *_table(_counted(sampler, _line), each / whole, LINES),
         "# processor time of each thread",
         *_table(sampler.burned, each / sampler.seconds),
     ]
@@ -108,18 +122,25 @@ def _table(counted: Counter[str], scale: float, rows: int | None = None) -> Iter
         yield f"{count * scale:8.2f}  {name}"
 
 
-def _stages(sampler: Sampler) -> Counter[str]:
+def _counted(sampler: Sampler, named: Callable[[Place], str]) -> Counter[str]:
     counted: Counter[str] = Counter()
-    for (path, _, _), count in sampler.places.items():
-        counted[next((stage for part, stage in STAGES.items() if part in path), "other")] += count
+    for place, count in sampler.places.items():
+        counted[named(place)] += count
     return counted
 
 
-def _lines(sampler: Sampler) -> Counter[str]:
-    counted: Counter[str] = Counter()
-    for (path, function, line), count in sampler.places.items():
-        counted[f"{_short(path)}:{line} {function}"] += count
-    return counted
+def _stage(place: Place) -> str:
+    return next((stage for part, stage in STAGES.items() if part in place[0]), "other")
+
+
+def _function(place: Place) -> str:
+    path, name, first, _ = place
+    return f"{_short(path)}:{first} {name}"
+
+
+def _line(place: Place) -> str:
+    path, name, _, line = place
+    return f"{_short(path)}:{line} {name}"
 
 
 def _short(path: str) -> str:
