@@ -22,11 +22,11 @@ def witnessed() -> Iterator[None]:
 
     def remembered(*arguments: Any, **options: Any) -> sqlite3.Connection:
         # So that it can be asked from here; its owner goes on using it from the thread that it chose.
-        connection = connect(*arguments, **{**options, "check_same_thread": False})
+        connection: sqlite3.Connection = connect(*arguments, **{**options, "check_same_thread": False})
         _opened.append(connection)
         return connection
 
-    sqlite3.connect = dbapi2.connect = remembered
+    sqlite3.connect = dbapi2.connect = remembered  # type: ignore[assignment]  # it has many overloads
     try:
         yield
     finally:

@@ -70,7 +70,7 @@ class Room:
         self.mode = mode
         self.during: Callable[[], Any] | None = None
         """What goes on beside each measured stretch: a profiler, if anything."""
-        self._shared: dict[Callable[[Room], Any], Any] = {}
+        self._shared: dict[Any, Any] = {}
 
     def size(self, size: Size) -> int:
         """Give a size as this run has it."""
@@ -86,7 +86,8 @@ class Room:
         """Give what both sides of a pair share, made by the first that asks in each round."""
         if make not in self._shared:
             self._shared[make] = make(self)
-        return self._shared[make]
+        shared: T = self._shared[make]
+        return shared
 
     @contextmanager
     def timing(self, *, lasting: bool = False) -> Iterator[Timing]:

@@ -17,7 +17,7 @@ import eventvm
 from benchmarks.harness import Room
 from benchmarks.load import LAMP, REASON, other
 from eventvm.clock import Clock
-from eventvm.events import Event, Transitioned
+from eventvm.events import Created, Event, Transitioned
 from eventvm.log import Append, EventLog, Ticket
 from eventvm.logs import open_log
 
@@ -61,7 +61,7 @@ async def _build(path: Path, machines: int, events: int) -> None:
 async def _born(log: EventLog, first: str, count: int) -> list[str]:
     """Let more lamps be created as the first one was."""
     (record,) = (await log.read(stream=first)).records
-    assert not isinstance(record.event, Transitioned)
+    assert isinstance(record.event, Created)
     clock, ids, queue = Clock(), [], _Queue(log)
     for at in range(1, count + 1):
         ids.append(clock.id())

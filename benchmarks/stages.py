@@ -1,8 +1,8 @@
 """Where a command's time goes: the loop's thread is looked at 2,000 times a second, and told by stages.
 
 A sample belongs to the innermost Python frame: what C does for a line counts as that line's. Python looks for
-signals after calls, where functions begin and where loops go round, so the share of one line is rough, that of
-a stage is not. A profiler that hooks each call would make short functions look expensive instead.
+signals after calls, where functions begin and where loops go round, so the share of one line is rough and
+that of a stage is not. A profiler that hooks each call would make short functions look expensive instead.
 """
 
 import gc

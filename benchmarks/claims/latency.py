@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import eventvm
 from benchmarks.claims.throughput import COMMANDS, MACHINES
@@ -38,7 +39,7 @@ def beside_a_spinner(room: Room) -> float:
         return percentile(looped(_beside(room, log, room.size(BESIDE_SECONDS))), 0.99)
 
 
-async def _beside(room: Room, log: object, seconds: float) -> list[float]:
+async def _beside(room: Room, log: Path, seconds: float) -> list[float]:
     took: list[float] = []
     async with eventvm.open(log, lifecycles=[LAMP]) as engine:
         lamps = await fleet(engine, BESIDE_CALLERS)

@@ -67,7 +67,10 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-SCALES = {"resident": _resident_bytes, "allocated": lambda: tracemalloc.get_traced_memory()[0]}
+SCALES: dict[str, Callable[[], int]] = {
+    "resident": _resident_bytes,
+    "allocated": lambda: tracemalloc.get_traced_memory()[0],
+}
 
 
 def longest_pause(room: Room) -> float:

@@ -49,7 +49,6 @@ def launched(path: Path) -> Iterator[None]:
             "name": "lamps",
             "system_database_url": f"sqlite:///{path}",
             "log_level": "ERROR",
-            "run_admin_server": False,
         }
     )
     DBOS.launch()
