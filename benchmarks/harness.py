@@ -272,7 +272,9 @@ def _end(child: Any) -> None:
 def room_at(parent: Path, cache: Path | None, mode: Mode) -> Iterator[Room]:
     """Lend a room on a disk; everything in it but a cache is gone at the end."""
     if (kind := filesystem(parent)) in ("tmpfs", "ramfs"):
-        raise ValueError(f"{parent} is in memory ({kind}), where durability costs nothing: name a disk")
+        raise ValueError(
+            f"{parent} is in memory ({kind}), where durability costs nothing; --directory takes another"
+        )
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="eventvm-bench-", dir=parent))

@@ -4,7 +4,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -33,10 +33,17 @@ def machine(directory: Path) -> str:
 
 
 def versions(claims: list[Claim]) -> str:
-    """Name the peers and their versions."""
+    """Name the peers that are installed and their versions, where a claim needs any."""
     if not any(claim.needs for claim in claims):
         return ""
-    return ", ".join(f"{name} {version(name)}" for name in PEERS)
+    return ", ".join(f"{name} {found}" for name in PEERS if (found := _version(name)))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def line(result: Result) -> str:

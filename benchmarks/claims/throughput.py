@@ -66,7 +66,7 @@ CLAIMS = [
     Claim(
         "commands-256",
         "durable commands, 256 callers over {0} machines, against raw executemany in one transaction",
-        0.30, at_256, rows_at_once, sizes=(MACHINES,),
+        0.30, at_256, rows_at_once, sizes=(MACHINES,), needs=("uvloop",),
         beside={
             "each with a key": partial(keyed_commands, callers=256),
             "each the first since opening": partial(cold_commands, callers=256),

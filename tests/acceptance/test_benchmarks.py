@@ -182,8 +182,9 @@ def test_a_peer_that_no_chosen_claim_needs_may_be_missing(run):
     """`--only` asks for no more than it measures."""
     needy = claim("needy", needs=("no_such_peer",))
     assert missing([needy, claim()]) == ["no_such_peer"]
-    code, _ = run("--only", "one", claims=[claim(), needy])
+    code, captured = run("--only", "one", claims=[claim(needs=("json",)), needy])
     assert code == 0
+    assert told(captured)[0].startswith("ok")
 
 
 def test_what_is_not_there_yet_is_skipped_with_a_reason_and_is_not_short(run):
