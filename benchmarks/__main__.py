@@ -11,6 +11,7 @@ from benchmarks.harness import (
     QUICK_ROUNDS,
     ROUNDS,
     Claim,
+    InMemory,
     Mode,
     Result,
     Room,
@@ -69,7 +70,7 @@ def main(given: Sequence[str] | None = None, claims: Sequence[Claim] = tuple(CLA
                 say(profiled(chosen[0], room))
                 return 0
             return measured(chosen, room, options)
-    except ValueError as refused:
+    except InMemory as refused:
         complain(str(refused))
         return 2
 

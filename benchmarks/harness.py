@@ -42,6 +42,10 @@ Mode = Literal["quick", "usual", "full"]
 Verdict = Literal["ok", "SHORT", "BROKEN", "skipped"]
 
 
+class InMemory(Exception):
+    """A directory in which nothing is durable was named for measuring."""
+
+
 class Size(Struct, frozen=True):
     """How much a claim does: usually, in a smoke test, and at full length."""
 
@@ -272,7 +276,7 @@ def _end(child: Any) -> None:
 def room_at(parent: Path, cache: Path | None, mode: Mode) -> Iterator[Room]:
     """Lend a room on a disk; everything in it but a cache is gone at the end."""
     if (kind := filesystem(parent)) in ("tmpfs", "ramfs"):
-        raise ValueError(
+        raise InMemory(
             f"{parent} is in memory ({kind}), where durability costs nothing; --directory takes another"
         )
     if cache is not None:
