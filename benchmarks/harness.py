@@ -62,7 +62,6 @@ class Timing(Struct):
     """A stretch of time that was measured."""
 
     seconds: float = 0.0
-    cpu_seconds: float = 0.0
 
 
 class Room:
@@ -99,10 +98,9 @@ class Room:
         timing = Timing()
         gc.collect()
         with self.during() if self.during else nullcontext():
-            begun, burned = time.perf_counter(), time.process_time()
+            begun = time.perf_counter()
             yield timing
             timing.seconds = time.perf_counter() - begun
-            timing.cpu_seconds = time.process_time() - burned
         if lasting:
             durable()
 
