@@ -62,5 +62,7 @@ async def restored(paper: Paper, options: argparse.Namespace) -> int:
 
 
 def _say(paper: Paper, made: Backup) -> None:
-    paper.line(f"{made.path}: {made.records:,} records, {made.size_bytes:,} bytes, {made.seconds:.2f} s")
+    paper.line(
+        f"{paper.ink(made.path)}: {made.records:,} records, {made.size_bytes:,} bytes, {made.seconds:.2f} s"
+    )
     paper.line(f"root {made.root.hex()}")
