@@ -111,14 +111,18 @@ def test_a_format_that_no_release_wrote_is_damage(place, format_):
     says_one_sentence(ordered(place, "log", "backup", "new.db", "--log", "log.db"), 7)
 
 
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_a_lock_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
     """A pipe in its place, for one; no descriptor stays open."""
     os.mkfifo(tmp_path / "new.db.lock")
-    opened = len(list(Path("/proc/self/fd").iterdir()))
+    opened = open_files()
     with pytest.raises(LogUnavailable, match=r"new\.db cannot be locked"):
         async with open_log(tmp_path / "new.db"):
             pass
-    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+    assert open_files() == opened
 
 
 def test_what_cannot_be_shown_is_said_in_one_sentence(place):
