@@ -18,9 +18,16 @@ from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that shows what it was given plain, like every other error here."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe every verb and its options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="eventvm",
         description="A control engine and flight recorder for machines.",
         epilog="try: eventvm demo",

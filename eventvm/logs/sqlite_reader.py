@@ -442,6 +442,8 @@ async def read_head(log: SqliteReading) -> LogHead:
     if not rows:
         raise LogDamaged(f"{log.path} has lost its tree")
     origin, size, root, frontier, next_id, last, recorded_at = rows[0]
+    if not origin.isprintable() or not 0 < len(origin) <= limits.WORD_CHARACTERS:
+        raise LogDamaged(f"{log.path} has an origin that no log has")
     last = last or 0
     if last != size:
         raise LogDamaged(f"{log.path} holds {last} records, its tree {size}", position=1 + min(last, size))

@@ -115,6 +115,23 @@ def open_files():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.parametrize("order", [("log", "--\x1b[31m"), ("demo", "\x1b[31m"), ("\x1b[31m",)])
+def test_a_word_that_no_verb_knows_steers_no_terminal(tmp_path, order):
+    """It is shown plain, like all that is quoted."""
+    done = ordered(tmp_path, *order)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("origin", ["\x1b[31m", "a\nb", "", "x" * 5000])
+def test_an_origin_that_no_log_has_is_damage(place, origin):
+    """No hash covers it, and it goes into the lock beside the log."""
+    with closing(sqlite3.connect(place / "log.db")) as raw, raw:
+        raw.execute("UPDATE tree SET origin = ?", (origin,))
+    says_one_sentence(ordered(place, "log", "restore", "log.db", "new.db"), 7)
+    says_one_sentence(ordered(place, "log", "backup", "new.db", "--log", "log.db"), 7)
+
+
 async def test_a_lock_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
     """A pipe in its place, for one; no descriptor stays open."""
     os.mkfifo(tmp_path / "new.db.lock")
