@@ -37,7 +37,8 @@ def _restore(verbs: Any) -> None:
         "restore",
         help="make a log of a backup",
         description="Every record of the backup is verified, and it stays as it is. The new log knows that "
-        "the world may have gone on without it: the engine that opens it looks at every machine before it does anything.",
+        "the world may have gone on without it: the engine that opens it looks at every machine before it "
+        "does anything.",
         epilog="example: eventvm log restore /backups/fleet-monday.db fleet.db",
     )
     verb.add_argument("source", metavar="SRC", type=Path, help="the backup")

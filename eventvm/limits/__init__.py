@@ -226,7 +226,7 @@ def choice(value: Any, what: str, choices: tuple[str, ...]) -> str:
 def seconds(value: Any, what: str, most: float = OPTION_SECONDS) -> float:
     """Refuse what is no length of time."""
     if type(value) not in {int, float} or not 0 <= value <= most:
-        refuse(what, f"seconds from 0 to {most:g}", value)
+        refuse(what, f"seconds from 0 to {most:,}", value)
     return float(value)
 
 
