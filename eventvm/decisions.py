@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventvm import commands, events, limits
+from eventvm import commands, events
 from eventvm.commands import Command
 from eventvm.errors import (
     REFUSALS,
@@ -26,6 +26,7 @@ from eventvm.errors import (
 )
 from eventvm.events import Event, Fault
 from eventvm.lifecycle import answers
+from eventvm.limits import wishes
 from eventvm.machine import ATTESTED, Machine, amended, evolve, says, steps
 from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
 from eventvm.spec import reshaped
@@ -113,7 +114,7 @@ def _relabelled(machine: Machine, command: commands.Amend) -> bool:
     """Say whether an amendment changes the labels; it may not make them too many."""
     before = machine.spec.labels
     after = amended(before, command.labels)
-    limits.room_for_labels(before, after)
+    wishes.room_for_labels(before, after)
     return after != before
 
 

@@ -47,6 +47,7 @@ from eventvm.installed import LIFECYCLES as OFFERED
 from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules, encode
 from eventvm.lifecycles import DEFAULT, LIFECYCLES
+from eventvm.limits import wishes
 from eventvm.log import PAGE, Append, Backup, EventLog
 from eventvm.observation import Observation
 from eventvm.provider import Provider
@@ -291,7 +292,7 @@ class Engine:
         if limits.phase(phase) and phase not in rules.definition.phases:
             raise BadInput(f"{lifecycle} has no phase {phase!r}; it has {', '.join(rules.definition.phases)}")
         command = commands.Create(name, rules.digest, spec or Spec(), phase, reason=reason)
-        begin = limits.spec(command.spec).restore_from
+        begin = wishes.spec(command.spec).restore_from
         if begin is not None and not await self.used(key):
             await self._check_source(begin)
         return await self._begin(rules, command, key=key, actor=actor, wait=wait)
@@ -328,7 +329,7 @@ class Engine:
         self, rules: Rules, command: commands.Create | commands.Clone, *,
         key: str | None, actor: str, wait: bool,
     ) -> Handle:  # fmt: skip
-        limits.command(command)
+        wishes.command(command)
         cell = self.unborn(command.name, rules)
         if not await self.used(key):
             _check_supervision(rules, command)

@@ -12,6 +12,7 @@ from eventvm.engine.lanes import Lanes
 from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
 from eventvm.installed import PROVIDERS, Installed
+from eventvm.limits import sightings
 from eventvm.machine import Machine
 from eventvm.observation import End, Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, Unclear, lacks, undone
@@ -108,7 +109,7 @@ class World:
         target = Target(machine.id, machine.name, machine.incarnation, machine.spec)
         try:
             async with asyncio.timeout(self._probe_seconds):
-                return limits.observation(await self._hand(machine).probe(target))
+                return sightings.observation(await self._hand(machine).probe(target))
         except TimeoutError:
             return unknown(machine.spec.provider, f"the probe did not end within {self._probe_seconds:g} s")
         except Exception as problem:  # noqa: BLE001  # unknown is an observation, not an error
@@ -121,7 +122,7 @@ def answered(told: tuple[Any, Any]) -> tuple[End | None, int]:
     """Give what a provider says of a call; what no record can hold leaves open what became of it."""
     end, size = told
     try:
-        return None if end is None else limits.end(end), limits.amount(size, "size")
+        return None if end is None else sightings.end(end), limits.amount(size, "size")
     except BadInput as problem:
         raise Unclear(f"the provider's answer is none: {problem}") from problem
 
