@@ -55,7 +55,7 @@ from eventvm.retry import Backoff
 from eventvm.shelter import sheltered
 from eventvm.spec import RestoreFrom, Spec
 from eventvm.subscription import Subscription
-from eventvm.supervision import impossible
+from eventvm.supervision import impossible, to_be_seen_to
 from eventvm.views import Counts, Transition, of_machine, transition
 
 __all__ = ["Engine", "Handle", "Receipt", "Report"]
@@ -148,9 +148,10 @@ class Engine:
             logger.info("left %s at position %d; machines stay as they are", self.log.url, self.log.tree.size)
 
     def _recover(self) -> None:
-        """Conclude every request that a former engine left open, by looking, and go on supervising."""
+        """Look at what a former engine left open, and at what may have died unseen; go on supervising."""
         for cell in list(self.cells.living.values()):
-            if cell.machine.request is not None and not cell.machine.doubted:
+            machine = cell.machine
+            if not machine.doubted and (machine.request is not None or to_be_seen_to(machine)):
                 future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
                 future.add_done_callback(heard)
             self._supervisor.attend(cell, at_last=True)
