@@ -183,7 +183,7 @@ class Engine:
         give_up(self.cells)
         for one in self._subscriptions:
             one.end()
-        self._tasks.update(self._supervisor.close())
+        self._supervisor.close()
         for task in self._tasks:
             task.cancel()
         await self._let_finish(self._turns.workers)
@@ -196,10 +196,13 @@ class Engine:
         for worker in self._turns.workers:
             worker.cancel()
         until = self._loop.time() + UNWIND_SECONDS
-        while (left := self._turns.workers | self._tasks) and (seconds := until - self._loop.time()) > 0:
+        while (left := self._left()) and (seconds := until - self._loop.time()) > 0:
             await asyncio.wait(left, timeout=seconds)
         if left:
             logger.error("%d calls of providers do not end although they were cancelled", len(left))
+
+    def _left(self) -> set[asyncio.Task[None]]:
+        return self._turns.workers | self._tasks | self._supervisor.reloads
 
     async def _let_finish(self, workers: set[asyncio.Task[None]]) -> None:
         """Give the effects that are under way, and those behind them, a time of grace."""

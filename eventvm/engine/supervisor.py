@@ -65,6 +65,9 @@ class Supervisor:
         self._under_care: set[str] = set()
         """Machines for which a turn of the supervisor's is on its way."""
         self._reloading: dict[str, asyncio.Task[None]] = {}
+        """For machines whose attempt is under way: the one that counts."""
+        self.reloads: set[asyncio.Task[None]] = set()
+        """All that have not ended, those too that nobody waits for any more."""
         self.closed = False
 
     # --- what is due
@@ -204,9 +207,11 @@ class Supervisor:
         id_ = cell.machine.id
         reloading = self._loop.create_task(self._reload(cell), name=f"eventvm reload {id_}")
         self._reloading[id_] = reloading
+        self.reloads.add(reloading)
         reloading.add_done_callback(partial(self._reload_left, id_))
 
     def _reload_left(self, id_: str, reloading: "asyncio.Task[None]") -> None:
+        self.reloads.discard(reloading)
         if self._reloading.get(id_) is reloading:
             del self._reloading[id_]
 
@@ -274,14 +279,13 @@ class Supervisor:
 
     # --- leaving
 
-    def close(self) -> list["asyncio.Task[None]"]:
-        """Ring no more, and give the reloads that are being cancelled: what they were at stays begun."""
+    def close(self) -> None:
+        """Ring no more, and cancel the reloads: what they were at stays begun."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for reloading in (left := list(self._reloading.values())):
+        for reloading in self.reloads:
             reloading.cancel()
-        return left
 
 
 def heard(future: "asyncio.Future[Receipt]") -> None:

@@ -272,3 +272,18 @@ async def test_a_reload_for_what_a_start_brings_back_is_not_called(world):
     web = await crashed(world, restart="always")
     await world.quiet(10)
     assert (web.phase, starts(world), loader.calls) == ("running", 2, [])
+
+
+async def test_leaving_ends_a_reload_that_is_under_way(hosted, caplog):
+    """The loader is cancelled, nothing is waited for, and the next engine goes on with the next attempt."""
+    hosted.loader.hangs = True
+    await crash(hosted)
+    await hosted.quiet(3)
+    at = hosted.clock.wall()
+    await hosted.leave()
+    assert (hosted.loader.cancelled, hosted.clock.wall()) == (1, at)
+    assert "do not end" not in caplog.text
+    hosted.loader.hangs = False
+    await hosted.open(reloads=hosted.reloads)
+    await hosted.quiet(10)
+    assert (await hosted.engine.machine_by_id(hosted.plug.id)).phase == "Running"
