@@ -47,9 +47,15 @@ def _next_step(machine: Machine, upkeep: Upkeep, now: Instant) -> Event | None:
         return failed(upkeep, INTERRUPTED, now)
     if upkeep.due is None:
         return _arm(machine, upkeep, now)
-    if now.until(upkeep.due) > 0:
+    if _left(machine, upkeep.due, now) > 0:
         return None
     return events.RestartBegun(at=now, reason=_attempt(machine, upkeep), attempt=upkeep.attempt)
+
+
+def _left(machine: Machine, due: Instant, now: Instant) -> int:
+    """Count what is left of a backoff; more than the longest one has means that the clock was set back."""
+    left = now.until(due)
+    return left if left <= machine.rules.definition.recovery.backoff.cap_seconds * 1_000_000_000 else 0
 
 
 def _overdue(machine: Machine, now: Instant) -> Event:
@@ -160,8 +166,9 @@ def alarm(machine: Machine, now: Instant) -> int | None:
     """
     if machine.over:
         return None
-    armed = machine.upkeep.due if machine.upkeep is not None else None
-    moments = [now.until(one) for one in (machine.expires, machine.overdue, armed) if one is not None]
+    moments = [now.until(one) for one in (machine.expires, machine.overdue) if one is not None]
+    if machine.upkeep is not None and machine.upkeep.due is not None:
+        moments.append(_left(machine, machine.upkeep.due, now))
     return min((left for left in moments if left > 0), default=None)
 
 

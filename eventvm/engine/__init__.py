@@ -447,7 +447,7 @@ class Engine:
         return await self._turns.submit(turn)
 
     async def reconcile(self) -> Report:
-        """Look at every living machine, each in its own turn; nothing is restarted by itself."""
+        """Look at every living machine, each in its own turn; what has crashed is the supervisor's then."""
         self.check_open()
         return await self._look_at([cell for cell in self.cells.living.values() if not cell.machine.over])
 

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from specs import SPEC
 from test_supervision import Loader, crash, running
 
-from eventvm.errors import LogUnavailable
+from eventvm.errors import EffectFailed, LogUnavailable
 from eventvm.lifecycles import vm
-from eventvm.providers.simulated import Script
+from eventvm.providers.simulated import Script, Simulated
 from eventvm.tables import Effect, Look, Nothing
 
 
@@ -287,3 +287,87 @@ async def test_leaving_ends_a_reload_that_is_under_way(hosted, caplog):
     await hosted.open(reloads=hosted.reloads)
     await hosted.quiet(10)
     assert (await hosted.engine.machine_by_id(hosted.plug.id)).phase == "Running"
+
+
+# --- who waits
+
+
+async def test_a_wait_goes_on_although_the_log_did_not_take_the_restart(world):
+    """The disk was full when the restart was to be armed; it is armed a second later."""
+    web = await world.engine.create("web", replace(SPEC, restart="always"))
+    started = await web.start()
+    waiting = asyncio.ensure_future(web.wait("stopped", after=started.position))
+    world.log.faults = [None, LogUnavailable]
+    world.simulated.die("web")
+    stopped = await waiting
+    await web.wait("running", after=stopped.position, timeout=60)
+
+
+async def test_a_plugin_that_crashes_and_is_disabled_in_its_backoff_fails_at_once(hosted):
+    """Nobody reloads what is disabled; the reason says why."""
+    await crash(hosted)
+    await hosted.plug.amend(disabled=True)
+    await hosted.quiet(100)
+    assert (hosted.plug.phase, hosted.plug.machine.reason) == ("Failed", "restart is never")
+    assert hosted.loader.loads == 0
+
+
+async def test_a_wall_clock_that_was_set_back_over_a_reboot_does_not_hold_a_restart_up(world):
+    """The host believes an earlier year; a backoff of seconds does not become one of years."""
+    web = await crashed(world, restart="always")
+    assert web.machine.upkeep.due is not None
+    await world.crash()
+    world.clock.reboot()
+    world.clock.jump(-365 * 86_400)
+    await world.open()
+    await world.quiet(200)
+    assert (await world.engine.machine_by_id(web.id)).phase == "running"
+
+
+async def test_a_machine_whose_provider_is_missing_is_given_up_and_ended_when_it_is_back(world):
+    """Without a hand nothing is done, and not over and over; with one again, the end comes."""
+    web = await crashed(world, restart="always", ttl_seconds=1000)
+    simulated, world.simulated = world.simulated, Simulated(world.clock)
+    world.simulated.name = "other"
+    await world.reopen()
+    size = world.size
+    await world.quiet(3600)
+    assert world.size - size < 30
+    assert (await world.engine.machine_by_id(web.id)).phase == "stopped"
+    world.simulated = simulated
+    await world.reopen()
+    await world.quiet(60)
+    assert (await world.engine.machine_by_id(web.id)).phase == "destroyed"
+
+
+async def test_a_machine_in_quarantine_that_has_outlived_its_time_is_ended(world):
+    """Its restore was lost; the row of its quarantine is the one that ends it."""
+    web = await world.engine.create("web", replace(SPEC, ttl_seconds=100))
+    await web.start()
+    await web.snapshot("s")
+    world.simulated.script("web", "restore", "fail")
+    with pytest.raises(EffectFailed):
+        await web.restore("s")
+    assert web.machine.quarantined
+    await world.quiet(200)
+    assert web.phase == "destroyed"
+    await world.check()
+
+
+async def test_with_one_lane_of_one_place_ends_and_restarts_do_not_wait_for_each_other_for_ever(world):
+    """One effect at a time, ten machines that crash, five of them past their time."""
+    await world.reopen(effects_at_once=1, probes_at_once=1)
+    many = [
+        await world.engine.create(f"m{n}", replace(SPEC, restart="always", ttl_seconds=(n % 2) * 20))
+        for n in range(10)
+    ]
+    for one in many:
+        await one.start()
+        world.simulated.script(one.name, "start", "hang")
+    world.simulated.script("m1", "destroy", "hang")
+    for one in many:
+        world.simulated.die(one.name)
+    await world.quiet(3000)
+    assert {one.phase for one in many[::2]} == {"running"}
+    assert {one.phase for one in many[1::2]} == {"destroyed"}
+    await world.check()
