@@ -130,8 +130,9 @@ def coming_back(machine: Machine) -> bool:
 
 def to_be_seen_to(machine: Machine) -> bool:
     """Say whether a death that nobody was there to see would have to be made good."""
-    news = machine.rules.definition.found.get(machine.phase, {}).get("gone")
-    return bool(machine.spec.provider) and news is not None and policy(machine) != "never"
+    if not machine.spec.provider or machine.request is not None or machine.doubted:
+        return False
+    return policy(machine) != "never" and "gone" in machine.rules.definition.found.get(machine.phase, {})
 
 
 def policy(machine: Machine) -> Policy:

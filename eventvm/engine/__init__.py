@@ -151,9 +151,11 @@ class Engine:
         """Look at what a former engine left open, and at what may have died unseen; go on supervising."""
         for cell in list(self.cells.living.values()):
             machine = cell.machine
-            if not machine.doubted and (machine.request is not None or to_be_seen_to(machine)):
+            if machine.request is not None and not machine.doubted:
                 future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
                 future.add_done_callback(heard)
+            elif to_be_seen_to(machine):
+                self._supervisor.look(cell)
             self._supervisor.attend(cell, at_last=True)
 
     def _heed(self, provider: Provider) -> None:

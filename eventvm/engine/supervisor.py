@@ -25,7 +25,16 @@ from eventvm.engine.world import fault_of
 from eventvm.errors import Closed, EffectFailed, EventvmError, LogError, OutcomeUnknown, StillAnswers
 from eventvm.events import Fault
 from eventvm.retry import Backoff
-from eventvm.supervision import alarm, brought_back, ending, expired, failed, supervise, under_way
+from eventvm.supervision import (
+    alarm,
+    brought_back,
+    ending,
+    expired,
+    failed,
+    supervise,
+    to_be_seen_to,
+    under_way,
+)
 
 if TYPE_CHECKING:
     from eventvm.engine.handle import Handle
@@ -97,7 +106,7 @@ class Supervisor:
 
     def _rest(self, cell: Cell, left: int | None) -> None:
         """Let a machine be for which nothing is due, until something is."""
-        if cell.machine.request is None:
+        if cell.machine.request is None and not _unseen(cell):
             cell.tries = 0
         if left is not None:
             self._set(cell, left / 1_000_000_000)
@@ -148,14 +157,21 @@ class Supervisor:
         self._wind()
 
     def _wake(self, cell: Cell) -> None:
-        if cell.machine.request is not None and cell.turn is None:
-            self._look(cell)
+        if cell.turn is None and (cell.machine.request is not None or _unseen(cell)):
+            self.look(cell)
         self.attend(cell, at_last=True)
 
     # --- turns of the supervisor's own
 
-    def _look(self, cell: Cell) -> None:
-        self.turns.submit(self.turns.turn(cell, None, actor=ACTOR)).add_done_callback(heard)
+    def look(self, cell: Cell) -> None:
+        """Look at a machine, and again later if that does not tell whether it has to be brought back."""
+        turn = self.turns.turn(cell, None, actor=ACTOR)
+        self.turns.submit(turn).add_done_callback(partial(self._looked, cell))
+
+    def _looked(self, cell: Cell, future: "asyncio.Future[Receipt]") -> None:
+        heard(future)
+        if _unseen(cell) and not self.closed:
+            self._try_again(cell)
 
     def _care(self, cell: Cell, work: Callable[[Turn], Awaitable[None]]) -> "asyncio.Future[Receipt]":
         turn = self.turns.turn(cell, None, actor=ACTOR)
@@ -274,7 +290,7 @@ class Supervisor:
         if self.closed or cell.machine.over or cell.machine.request is not None:
             return
         if not future.cancelled() and isinstance(future.exception(), StillAnswers):
-            self._look(cell)
+            self.look(cell)
         self._try_again(cell)
 
     # --- leaving
@@ -286,6 +302,11 @@ class Supervisor:
             self._timer.cancel()
         for reloading in self.reloads:
             reloading.cancel()
+
+
+def _unseen(cell: Cell) -> bool:
+    """Say whether a machine that would have to be brought back was looked at last without an answer."""
+    return cell.seen is not None and cell.seen.liveness == "unknown" and to_be_seen_to(cell.machine)
 
 
 def heard(future: "asyncio.Future[Receipt]") -> None:

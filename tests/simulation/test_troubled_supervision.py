@@ -371,3 +371,20 @@ async def test_with_one_lane_of_one_place_ends_and_restarts_do_not_wait_for_each
     assert {one.phase for one in many[::2]} == {"running"}
     assert {one.phase for one in many[1::2]} == {"destroyed"}
     await world.check()
+
+
+async def test_what_cannot_be_seen_at_the_start_is_looked_at_until_it_can(world):
+    """The provider comes up after the engine: the looks are spaced, and the machine is brought back."""
+    web = await world.engine.create("web", replace(SPEC, restart="always"))
+    await web.start()
+    await world.crash()
+    world.simulated.die("web")
+    world.simulated.lie("web", "unknown")
+    world.simulated.probes.clear()
+    await world.open()
+    await world.quiet(3600)
+    assert 55 <= len(world.simulated.probes) <= 75
+    world.simulated.lie("web", None)
+    await world.quiet(70)
+    assert (starts(world), world.simulated.alive("web")) == (2, True)
+    await world.check()
