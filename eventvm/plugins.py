@@ -135,7 +135,7 @@ class PluginHost:
                     raise Died(f"{plugin.name} died while it was loaded")
             finally:
                 loading.cancel()
-                if self._loading[plugin.id] is died:
+                if self._loading.get(plugin.id) is died:
                     del self._loading[plugin.id]
 
         return loaded

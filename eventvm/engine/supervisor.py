@@ -285,13 +285,15 @@ class Supervisor:
         self.turns.submit(turn).add_done_callback(partial(self._ended, cell))
 
     def _ended(self, cell: Cell, future: "asyncio.Future[Receipt]") -> None:
+        """Take leave of an end that may have failed; what answers against its record is looked at first."""
         self._under_care.discard(cell.machine.id)
         heard(future)
-        if self.closed or cell.machine.over or cell.machine.request is not None:
+        if self.closed or cell.machine.over:
             return
         if not future.cancelled() and isinstance(future.exception(), StillAnswers):
             self.look(cell)
-        self._try_again(cell)
+        if cell.machine.request is None:
+            self._try_again(cell)
 
     # --- leaving
 

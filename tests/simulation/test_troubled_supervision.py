@@ -388,3 +388,20 @@ async def test_what_cannot_be_seen_at_the_start_is_looked_at_until_it_can(world)
     await world.quiet(70)
     assert (starts(world), world.simulated.alive("web")) == (2, True)
     await world.check()
+
+
+async def test_a_time_to_live_ends_what_is_alive_with_a_request_that_a_killed_engine_left_open(world):
+    """The forced end is refused because it answers: the look that would settle things is let through."""
+    web = await world.engine.create("web", replace(SPEC, ttl_seconds=100))
+    world.simulated.script("web", "snapshot", "hang")
+    taking = asyncio.ensure_future(web.snapshot("s"))
+    await world.quiet(1)
+    await world.crash()
+    taking.cancel()
+    world.simulated.raise_from_the_dead("web")
+    await world.quiet(200)
+    await world.open()
+    await world.quiet(200)
+    assert (await world.engine.machine_by_id(web.id)).phase == "destroyed"
+    assert not world.simulated.alive("web")
+    await world.check()
