@@ -30,7 +30,7 @@ from eventvm.limits import wishes
 from eventvm.machine import ATTESTED, Machine, amended, evolve, says, steps
 from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
 from eventvm.spec import reshaped
-from eventvm.supervision import impossible
+from eventvm.supervision import coming_back, impossible
 from eventvm.tables import (
     Answer,
     Ask,
@@ -68,6 +68,8 @@ def decide(machine: Machine, command: Command, observation: Observation | None =
     _check_snapshot(machine, command)
     if type(command) is commands.Rename and command.name == machine.name:
         return Nothing()
+    if isinstance(answer, Nothing) and isinstance(command, commands.Stop) and coming_back(machine):
+        return Fact("machine.restart_given_up")
     return answer
 
 
@@ -439,9 +441,9 @@ def attest(machine: Machine, command: commands.Attest, now: Instant) -> tuple[Ev
 
 def reachable(machine: Machine) -> frozenset[str]:
     """Give the phases that can still come, or hold now, without a further command."""
-    request, rules, upkeep = machine.request, machine.rules, machine.upkeep
+    request, rules = machine.request, machine.rules
     coming = rules.unasked(machine.phase, request.effect if request else "")
-    if upkeep is not None and (upkeep.due or upkeep.begun):
+    if coming_back(machine):
         coming |= rules.revived(machine.phase)
     if machine.overdue is not None:
         coming |= rules.unasked(rules.definition.deadlines[machine.phase].to)

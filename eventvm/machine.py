@@ -66,6 +66,11 @@ class Upkeep(Struct, frozen=True, gc=False, omit_defaults=True):
     begun: bool = False
     """Whether the attempt is under way."""
 
+    @property
+    def trying(self) -> bool:
+        """Whether an attempt is armed or under way; a reset makes it the first."""
+        return self.begun or self.due is not None
+
 
 class Machine(Struct, frozen=True, gc=False):
     """One life, folded from its records."""
@@ -386,7 +391,7 @@ _TOLD: dict[str, Told] = {
     "machine.retry_advanced": lambda m, _, __: {"attempts": m.attempts + 1},
     "machine.retry_reset": lambda m, _, __: {
         "attempts": 0,
-        "upkeep": m.upkeep and replace(m.upkeep, crashes=(), attempt=0),
+        "upkeep": m.upkeep and replace(m.upkeep, crashes=(), attempt=1 if m.upkeep.trying else 0),
     },
     "machine.amended": _amended,
     "machine.restart_armed": lambda m, e, _: _restarting(m, attempt=e.attempt, due=e.due, begun=False),

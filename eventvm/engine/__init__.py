@@ -55,7 +55,7 @@ from eventvm.retry import Backoff
 from eventvm.shelter import sheltered
 from eventvm.spec import RestoreFrom, Spec
 from eventvm.subscription import Subscription
-from eventvm.supervision import impossible
+from eventvm.supervision import impossible, to_be_seen_to
 from eventvm.views import Counts, Transition, of_machine, transition
 
 __all__ = ["Engine", "Handle", "Receipt", "Report"]
@@ -147,11 +147,14 @@ class Engine:
             logger.info("left %s at position %d; machines stay as they are", self.log.url, self.log.tree.size)
 
     def _recover(self) -> None:
-        """Conclude every request that a former engine left open, by looking, and go on supervising."""
+        """Look at what a former engine left open, and at what may have died unseen; go on supervising."""
         for cell in list(self.cells.living.values()):
-            if cell.machine.request is not None and not cell.machine.doubted:
+            machine = cell.machine
+            if machine.request is not None and not machine.doubted:
                 future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
                 future.add_done_callback(heard)
+            elif to_be_seen_to(machine):
+                self._supervisor.look(cell)
             self._supervisor.attend(cell, at_last=True)
 
     def _heed(self, provider: Provider) -> None:
@@ -181,7 +184,7 @@ class Engine:
         give_up(self.cells)
         for one in self._subscriptions:
             one.end()
-        self._tasks.update(self._supervisor.close())
+        self._supervisor.close()
         for task in self._tasks:
             task.cancel()
         await self._let_finish(self._turns.workers)
@@ -194,10 +197,13 @@ class Engine:
         for worker in self._turns.workers:
             worker.cancel()
         until = self._loop.time() + UNWIND_SECONDS
-        while (left := self._turns.workers | self._tasks) and (seconds := until - self._loop.time()) > 0:
+        while (left := self._left()) and (seconds := until - self._loop.time()) > 0:
             await asyncio.wait(left, timeout=seconds)
         if left:
             logger.error("%d calls of providers do not end although they were cancelled", len(left))
+
+    def _left(self) -> set[asyncio.Task[None]]:
+        return self._turns.workers | self._tasks | self._supervisor.reloads
 
     async def _let_finish(self, workers: set[asyncio.Task[None]]) -> None:
         """Give the effects that are under way, and those behind them, a time of grace."""
@@ -442,7 +448,7 @@ class Engine:
         return await self._turns.submit(turn)
 
     async def reconcile(self) -> Report:
-        """Look at every living machine, each in its own turn; nothing is restarted by itself."""
+        """Look at every living machine, each in its own turn; what has crashed is the supervisor's then."""
         self.check_open()
         return await self._look_at([cell for cell in self.cells.living.values() if not cell.machine.over])
 

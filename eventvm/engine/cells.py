@@ -38,7 +38,7 @@ Life = tuple[Machine, Record, Machine]
 class Cell:
     """One machine in memory: its state, whose turn it is, and who waits for what."""
 
-    __slots__ = ("__weakref__", "alarm", "machine", "queue", "seen", "turn", "waits")
+    __slots__ = ("__weakref__", "alarm", "machine", "queue", "seen", "tries", "turn", "waits")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -48,6 +48,8 @@ class Cell:
         """Who waits for what, in the order of asking."""
         self.alarm = 0.0
         """When the supervisor looks after it next, by the loop's time; 0 for never."""
+        self.tries = 0
+        """How often in a row something came to nothing that the supervisor had tried."""
         self.seen: Observation | None = None
         """The last look at it; memory only, for people."""
 

@@ -127,7 +127,7 @@ def answered(told: tuple[Any, Any]) -> tuple[End | None, int]:
         raise Unclear(f"the provider's answer is none: {problem}") from problem
 
 
-def fault_of(problem: Exception) -> Fault:
+def fault_of(problem: BaseException) -> Fault:
     """Shorten an error to what a record may hold, and write it so that it can be shown."""
     hint = problem.hint if isinstance(problem, EventvmError) else ""
     kind = type(problem).__name__
