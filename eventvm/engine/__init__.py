@@ -465,6 +465,10 @@ class Engine:
             raise several.exceptions[0] from None
         return Report(len(cells), tuple(sorted(found["reconciled"])), tuple(sorted(found["unknown"])))
 
+    def provider(self, name: str) -> Provider | None:
+        """Give a provider by name, as it was given or as an installed package brings it."""
+        return self._world.provider(name)
+
     async def orphans(self) -> tuple[Orphan, ...]:
         """List the machines that a provider has and the log does not know, as after a restore."""
         self.check_open()
