@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import anyio
 
-from eventvm.cli import log, run
+from eventvm.cli import discover, log, run
 from eventvm.cli.demo import demo
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     told.add_argument("--file", type=Path, help="where to write the log (default: a new temporary file)")
     told.set_defaults(run=lambda options, paper: demo(paper, options.file))
     run.describe(verbs)
+    discover.describe(verbs)
     log.describe(verbs)
     return top
 

@@ -163,6 +163,10 @@ class Process:
         for id_ in self.directories.ids():
             yield id_
 
+    async def recall(self, id: str) -> Spec | None:  # noqa: A002  # the word of the domain
+        made = look(self.directories.of(id)).made
+        return made.spec if made is not None else None
+
     # --- its logs
 
     def log(self, id: str, stream: Stream = "stdout") -> Path:  # noqa: A002  # the word of the domain

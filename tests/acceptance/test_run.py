@@ -125,6 +125,37 @@ def test_wrong_input_is_one_sentence(run, arguments, code):
     assert "Traceback" not in done.stderr
 
 
+def test_what_the_log_does_not_know_is_discovered_and_adopted_or_ended(run, home, environment):
+    """A log that was lost leaves its machines; each comes back into a log by an event, as it was made."""
+    for name in ("one", "two"):
+        assert run("--keep", "--name", name, "--", "sh", "-c", "exit 4").returncode == 4
+    for path in (home / "state" / "eventvm").glob("eventvm.db*"):
+        path.unlink()
+
+    def discover(*arguments):
+        whole = [*COMMAND[:-1], "discover", *arguments]
+        return subprocess.run(
+            whole, env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    ids = [line.split()[1] for line in discover().splitlines()[1:]]
+    assert len(ids) == 2
+    assert "found is " in discover("--adopt", ids[0], "--name", "found")
+    assert [line.split()[1] for line in discover().splitlines()[1:]] == ids[1:]
+    assert "is destroyed" in discover("--destroy", ids[1], "--reason", "nobody knows it")
+    assert discover() == "nothing runs that the log does not know\n"
+    assert '"exit 4"' in told(home, "body")[0]
+    assert "nobody knows it" in told(home, "reason")
+    code = (
+        "import anyio, eventvm\n"
+        "async def main():\n"
+        f"    async with eventvm.open({str(home / 'state/eventvm/eventvm.db')!r}) as engine:\n"
+        "        await (await engine.machine('found')).destroy(force=True)\n"
+        "anyio.run(main)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+
+
 TRAPS = "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
 
