@@ -71,6 +71,11 @@ class Optional(Protocol):
     """Fields of a spec that it makes true; without this all, or none without create_with_spec."""
     at_once: int
     """How many commands may reach into its world at the same time; without this the engine's own bound."""
+    honours: Collection[str]
+    """The fields of a spec that it carries out; without this all of them, given `create_with_spec`."""
+
+    def refuses(self, spec: Spec) -> str:
+        """Say why it cannot make a machine of this spec, naming the field; empty where it can."""
 
     async def create_with_spec(self, target: Target, spec: Spec) -> None:
         """Make the machine by its whole spec; without this a demanding spec is refused."""
@@ -99,6 +104,9 @@ class Optional(Protocol):
     def discover(self) -> AsyncIterator[str]:
         """Give the ids of all machines that the provider has."""
 
+    async def recall(self, id: str) -> Spec | None:  # noqa: A002  # the word of the domain
+        """Say as what a machine was made, for whoever adopts it; None where that is not kept."""
+
 
 OPTIONAL = ("pause", "resume", "restore", "rename", "delete_snapshot")
 """Calls that a provider may lack; `disconnect` is no loss."""
@@ -117,6 +125,13 @@ def undone(provider: Provider, spec: Spec) -> tuple[str, ...]:
     whole = spec.__struct_fields__ if hasattr(provider, "create_with_spec") else ()
     honoured = getattr(provider, "honours", whole)
     return tuple(field for field in demanded(spec) if field not in honoured)
+
+
+def refusal(provider: Provider, spec: Spec) -> str:
+    """Say why a provider cannot make a machine of this spec; empty where it can."""
+    if fields := undone(provider, spec):
+        return f"provider {provider.name} would drop {', '.join(fields)}"
+    return str(provider.refuses(spec)) if hasattr(provider, "refuses") else ""
 
 
 async def call(provider: Provider, step: str, target: Target, command: Any) -> tuple[End | None, int]:

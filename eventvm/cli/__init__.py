@@ -12,7 +12,7 @@ from typing import NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import log
+from eventvm.cli import discover, log, run
 from eventvm.cli.demo import demo
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
@@ -43,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     )
     told.add_argument("--file", type=Path, help="where to write the log (default: a new temporary file)")
     told.set_defaults(run=lambda options, paper: demo(paper, options.file))
+    run.describe(verbs)
+    discover.describe(verbs)
     log.describe(verbs)
     return top
 

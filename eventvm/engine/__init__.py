@@ -15,17 +15,18 @@ from weakref import WeakSet
 import anyio
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventvm import commands, events, limits
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.engine.cells import Cell, Cells
-from eventvm.engine.doubt import Orphan, orphans, warn_of_orphans
 from eventvm.engine.gate import admitted
 from eventvm.engine.handle import Handle
 from eventvm.engine.lanes import EFFECTS_AT_ONCE, PROBES_AT_ONCE
 from eventvm.engine.listing import Every, Filters, Listing, Machines, wanted
 from eventvm.engine.observing import Observer, observe
+from eventvm.engine.orphans import Orphan, checked_orphan, orphans, remembered, warn_of_orphans
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.supervisor import Reload, Supervisor, heard
 from eventvm.engine.turns import Turns
@@ -471,10 +472,36 @@ class Engine:
             raise several.exceptions[0] from None
         return Report(len(cells), tuple(sorted(found["reconciled"])), tuple(sorted(found["unknown"])))
 
+    def provider(self, name: str) -> Provider | None:
+        """Give a provider by name, as it was given or as an installed package brings it."""
+        return self._world.provider(name)
+
     async def orphans(self) -> tuple[Orphan, ...]:
         """List the machines that a provider has and the log does not know, as after a restore."""
         self.check_open()
         return await orphans(self.log, self._world.providers.values(), self._discover_seconds)
+
+    async def adopt(
+        self, orphan: Orphan, name: str, spec: Spec | None = None, *, lifecycle: str = DEFAULT,
+        reason: str = "found without a record", actor: str = "",
+    ) -> Handle:  # fmt: skip
+        """Take a machine that the log does not know into it, look at it, and record how it is.
+
+        One that nobody can look at stays in doubt: each command to it looks first.
+        """
+        checked_orphan(orphan, await self.orphans())
+        provider = self._world.provider(orphan.provider)
+        assert provider is not None, "it has just said what it has"
+        known = spec or await remembered(provider, orphan.id)
+        rules = self.rules(lifecycle)
+        wish = commands.Create(name, rules.digest, replace(known, provider=orphan.provider), reason=reason)
+        limits.command(wish)
+        await self._check_free(name, "adopt")
+        await self._define(rules)
+        cell = self.cells.unborn(orphan.id, rules, name)
+        handle = self._handle(cell)
+        handle.take(await self._turns.adopt(cell, wish, orphan, actor=limits.actor(actor) or self.actor))
+        return handle
 
     async def _found(self, cell: Cell) -> str:
         """Look at one of many, and say what that came to."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from eventvm import commands, limits, provider
 from eventvm.clock import Clock
 from eventvm.commands import Command
@@ -15,7 +17,7 @@ from eventvm.installed import PROVIDERS, Installed
 from eventvm.limits import sightings
 from eventvm.machine import Machine
 from eventvm.observation import End, Evidence, Observation, unknown
-from eventvm.provider import Provider, Target, Unclear, lacks, undone
+from eventvm.provider import Provider, Target, Unclear, lacks, refusal
 from eventvm.spec import reshaped
 from eventvm.tables import Step
 
@@ -69,8 +71,7 @@ class World:
             if lacks(hand, step.call):
                 why = f"provider {hand.name} does not support {step.call}"
                 raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
-        if spec is not machine.spec and (fields := undone(hand, spec)):
-            why = f"provider {hand.name} would drop {', '.join(fields)}"
+        if spec is not machine.spec and (why := refusal(hand, spec)):
             raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
 
     def _hand(self, machine: Machine) -> Provider:
@@ -100,6 +101,9 @@ class World:
 
     @staticmethod
     def _spec(machine: Machine, step: Step, command: Any) -> Any:
+        """Give the spec that a call is made with: a new shape, or no grace where a life is to end."""
+        if isinstance(command, commands.Destroy):
+            return replace(machine.spec, stop_grace_seconds=0.0)
         if isinstance(command, commands.Restore) and step.call == "restore" and command.spec is not None:
             return reshaped(machine.spec, command.spec)
         return machine.spec
