@@ -9,6 +9,7 @@ import asyncio
 import math
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -21,7 +22,7 @@ from eventvm.clock import Clock
 from eventvm.errors import EventvmError
 from eventvm.observation import End, Observation, unknown
 from eventvm.provider import Target, Unclear
-from eventvm.providers.process_files import Life, Made, Sight, look
+from eventvm.providers.process_files import MARK, Life, Made, Sight, look
 from eventvm.providers.process_hints import Hints
 from eventvm.providers.process_logs import Stream, follow
 from eventvm.providers.rundir import LOCK, RunDirectories, state_directory, take, write_durably
@@ -181,10 +182,11 @@ class Process:
 
     async def _settled(self, path: Path, seconds: float = SETTLE_SECONDS) -> Sight:
         """Look, and look again for a while where the machine is on its way up or down."""
-        until = asyncio.get_running_loop().time() + seconds
-        while (sight := look(path)).between and asyncio.get_running_loop().time() < until:
-            if sight.remains and not sight.held:
-                await asyncio.sleep(STEP_SECONDS * 10)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while (sight := look(path)).between:
+            if loop.time() - begun > (min(seconds, GLANCE_SECONDS) if sight.remains else seconds):
+                break
             await asyncio.sleep(STEP_SECONDS)
         return sight
 
@@ -192,12 +194,13 @@ class Process:
         """Write what the shim is to do, and give the secret values in it beside."""
         values = {name: _value(name, secret) for name, secret in target.spec.secrets.items()}
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        nonce = secrets.token_hex(8)
         order = {
             "argv": target.spec.command,
-            "env": {**inherited, **target.spec.environment, **values},
+            "env": {**inherited, **target.spec.environment, **values, MARK: nonce},
             "directory": target.spec.directory or "/",
             "incarnation": target.incarnation,
-            "nonce": secrets.token_hex(8),
+            "nonce": nonce,
             "boot_id": self._boot_id,
             "log_bytes": self._log_bytes,
         }
@@ -212,7 +215,7 @@ class Process:
             await _ladder(path, sight.life, grace)
             sight = await self._settled(path)
         for one in sight.remains:
-            one.signal(9)
+            one.signal(signal.SIGKILL)
         for one in sight.remains:
             if not await one.ended_within(KILL_SECONDS):
                 raise Failed(f"process {one.pid} is still there after SIGKILL")
