@@ -67,8 +67,6 @@ class Optional(Protocol):
 
     unsupported: Collection[str]
     """Calls that it has to have by name and cannot do, such as `snapshot`."""
-    honours: Collection[str]
-    """Fields of a spec that it makes true; without this all, or none without create_with_spec."""
     at_once: int
     """How many commands may reach into its world at the same time; without this the engine's own bound."""
     honours: Collection[str]

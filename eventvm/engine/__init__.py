@@ -495,7 +495,7 @@ class Engine:
         known = spec or await remembered(provider, orphan.id)
         rules = self.rules(lifecycle)
         wish = commands.Create(name, rules.digest, replace(known, provider=orphan.provider), reason=reason)
-        limits.command(wish)
+        wishes.command(wish)
         await self._check_free(name, "adopt")
         await self._define(rules)
         cell = self.cells.unborn(orphan.id, rules, name)
