@@ -35,7 +35,7 @@ def test_the_readme_is_short_and_opens_with_two_commands():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 250
     blocks = [block for block in text.split("```") if block.startswith("sh\n")]
-    assert "eventvm demo" in blocks[0]
+    assert "eventvm run -- " in blocks[0]
     assert "pytest" in blocks[1]
     assert all(len(block.strip().splitlines()) == 2 for block in blocks[:2])
 
