@@ -19,13 +19,15 @@ from itertools import pairwise
 import msgspec
 from msgspec import Struct
 
-from eventvm.errors import REFUSALS, DefinitionRefused, IllegalEvent
+from eventvm import limits
+from eventvm.errors import REFUSALS, BadInput, DefinitionRefused, IllegalEvent
 from eventvm.events import EVENTS
 from eventvm.retry import Backoff, Deadline, Recovery
 from eventvm.tables import (
     ANY,
     CALLS,
     MOVED,
+    NAMING,
     NEUTRAL,
     QUESTIONS,
     SIGNS,
@@ -139,8 +141,8 @@ class Rules:
     """A definition with its digest and the indexes that make its interpretation fast."""
 
     __slots__ = (
-        "_answers", "_arrows", "_moves", "_possible", "_reach", "definition", "digest", "supervised",
-        "terminal",
+        "_answers", "_arrows", "_keeps", "_moves", "_possible", "_reach", "definition", "digest",
+        "supervised", "terminal",
     )  # fmt: skip
 
     def __init__(self, definition: Lifecycle, digest: str = "") -> None:
@@ -159,6 +161,7 @@ class Rules:
             for phase in definition.phases
             for tag, arrow in (dict.fromkeys(NEUTRAL, Arrow()) | arrows(definition, phase)).items()
         }
+        self._keeps: dict[tuple[str, str, str | None], bool] = {}
         self._moves: dict[tuple[str, str], Arrow] = {}
         self._reach: dict[tuple[str, str], frozenset[str]] = {}
         self._possible: dict[str, frozenset[str]] = {}
@@ -205,6 +208,14 @@ class Rules:
                 yield keeps(meter)
             else:
                 yield closes(meter, "stop-crash" if to in definition.faulty else "stop-user")
+
+    def keeps_names(self, phase: str, tag: str, to: str | None) -> bool:
+        """Say whether an event leaves all names as they are; `to` is the goal that it carries, if it does."""
+        asked = (phase, tag, to)
+        if (known := self._keeps.get(asked)) is None:
+            to = to or self.arrow(phase, tag).to
+            known = self._keeps[asked] = tag not in NAMING and not {phase, to} & {*self.definition.frees}
+        return known
 
     def goal(self, command: str) -> str:
         """Name the phase that a command leads to where it is taken; empty where it leads to none."""
@@ -331,6 +342,7 @@ def check(definition: Lifecycle) -> None:
 
 
 def _complaints(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    yield from _beyond_limits(definition)
     yield from _unknown_phases(definition)
     yield from _bad_effects(definition)
     yield from _bad_answers(definition)
@@ -340,6 +352,14 @@ def _complaints(definition: Lifecycle) -> Iterator[tuple[str, str]]:
     for phase in definition.phases:
         if not set(definition.ends) & _closure(definition, {phase}, _ways):
             yield f"phase {phase}", "no way leads from it to an end"
+
+
+def _beyond_limits(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    words = (*definition.titles.values(), *definition.counts, *definition.effects)
+    try:
+        limits.definition(definition.name, definition.phases, words, encode(definition))
+    except (BadInput, TypeError, RecursionError, UnicodeEncodeError) as problem:
+        yield "as a whole", str(problem)
 
 
 def _mentioned(definition: Lifecycle) -> Iterator[tuple[str, Iterable[str]]]:

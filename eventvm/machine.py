@@ -189,9 +189,11 @@ def evolve(machine: Machine, event: Event | Unknown, position: int) -> Machine:
         arrow = arrow_of(machine, event, tag)
     except IllegalEvent as problem:
         raise IllegalEvent(f"{machine.id}: {problem}", position=position) from None
-    changes: dict[str, Any] = {"version": machine.version + 1, "position": position}
-    if arrow.to is not None:
-        changes |= _entered(machine, event, arrow.to, arrow, position)
+    changes: dict[str, Any]
+    if arrow.to is None:
+        changes = {"version": machine.version + 1, "position": position}
+    else:
+        changes = _entered(machine, event, arrow.to, arrow, position)
         if machine.rules.supervised or machine.upkeep is not None or machine.spec.restart:
             changes |= _upheld(machine, event, tag, arrow.to)
     if arrow.meters:
@@ -216,6 +218,8 @@ def arrow_of(machine: Machine, event: Event, tag: str) -> Arrow:
 def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: int) -> dict[str, Any]:
     definition = machine.rules.definition
     return {
+        "version": machine.version + 1,
+        "position": position,
         "phase": to,
         "generation": machine.generation + 1,
         "since": position,

@@ -3,12 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
 
+from eventvm import limits
 from eventvm.engine.roll import Roll
 from eventvm.errors import EventvmError
 from eventvm.events import LifecycleDefined
@@ -61,6 +63,19 @@ class Cells:
         self._ended: WeakValueDictionary[str, Cell] = WeakValueDictionary()
         self.named: dict[str, asyncio.Future[None]] = {}
         """For names that somebody waits for: resolved when a machine takes the name."""
+        self.waiting = 0
+        self.left = False
+        """Whether nothing will be noticed any more."""
+
+    @contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """Count one who waits, if there is room."""
+        limits.room(self.waiting, limits.WAITERS, "waits")
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
 
     # --- loading
 
@@ -192,11 +207,10 @@ class Cells:
         """Make the cell of a machine that has no records yet; it is placed with its first."""
         return Cell(blank(id, rules, name))
 
-    def announce(self, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    def announce(self, name: str) -> None:
         """Wake whoever waits for a machine of this name to exist."""
-        for name in after:
-            if name not in before and (waiting := self.named.pop(name, None)) is not None:
-                waiting.set_result(None)
+        if (waiting := self.named.pop(name, None)) is not None:
+            waiting.set_result(None)
 
 
 def _digest(value: Any) -> str:
