@@ -224,10 +224,12 @@ async def test_a_start_of_what_runs_leaves_it_alone(provider):
 async def test_what_runs_for_a_moment_only_is_launched_once(provider, tmp_path):
     """A start does not take an end that came before it looked again for a launch that never was."""
     launches = tmp_path / "launches"
-    for number in range(10):
-        await made(provider, target(f"m{number}", "sh", "-c", f"echo {number} >> {launches}"))
-        await ended(provider, f"m{number}")
-    assert launches.read_text().split() == [str(number) for number in range(10)]
+    jobs = [target(f"m{number}", "sh", "-c", f"echo {number} >> {launches}") for number in range(10)]
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(made(provider, job) for job in jobs))
+    for job in jobs:
+        await ended(provider, job.id)
+    assert sorted(launches.read_text().split()) == [str(number) for number in range(10)]
 
 
 async def test_an_old_end_is_not_taken_for_the_end_of_a_later_life(provider):
