@@ -359,7 +359,7 @@ class GroupCommit(ABC):
 
 def _check_words(append: Append) -> None:
     """Refuse words that a store could not tell apart or not encode, before they reach others' batch."""
-    words = f"{append.stream}\n{append.actor}\n{append.key}"
+    words = f"{append.stream}\n{append.actor}\n{append.key or ''}"
     if append.names:
         words = "\n".join((words, *append.reserves, *append.claims, *append.releases))
     if "\0" in words or not (words.isascii() or _encodes(words)):
