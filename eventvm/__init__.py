@@ -48,14 +48,10 @@ async def open(  # the name that users expect
     these names are given.
     """
     clock = clock or Clock()
-    given = list(providers)
-    names = {one.name for one in given}
-    if "simulated" not in names:
-        given.append(Simulated(clock=clock))
-    if "process" not in names:
-        given.append(Process(clock=clock))
-    async with (
-        open_log(url, clock=clock.wall) as log,
-        Engine(log, given, lifecycles, clock=clock, **options).running() as engine,
-    ):
-        yield engine
+    async with open_log(url, clock=clock.wall) as log:
+        file = getattr(log, "path", None)
+        owner = str(file.absolute()) if file else ""
+        come: tuple[Provider, ...] = (Simulated(clock), Process(clock=clock, owner=owner))
+        given = {one.name: one for one in (*come, *providers)}
+        async with Engine(log, given.values(), lifecycles, clock=clock, **options).running() as engine:
+            yield engine

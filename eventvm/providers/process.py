@@ -60,12 +60,17 @@ class Process:
     honours = ("command", "directory", "environment", "secrets", "stop_grace_seconds")
 
     def __init__(
-        self, directory: str | Path | None = None, *, log_bytes: int = LOG_BYTES, clock: Clock | None = None
-    ) -> None:
-        """Keep machines below a directory of this user's own; nothing is made before the first machine."""
+        self, directory: str | Path | None = None, *, log_bytes: int = LOG_BYTES, clock: Clock | None = None,
+        owner: str = "",
+    ) -> None:  # fmt: skip
+        """Keep machines below a directory of this user's own; nothing is made before the first machine.
+
+        Several logs may share the directory: each is the `owner` of its machines, by the path of its file.
+        """
         root = Path(directory) if directory is not None else state_directory() / "processes"
         self.directories = RunDirectories(root.absolute())
         self._log_bytes = log_bytes
+        self._owner = owner
         self._boot_id = (clock or Clock()).boot_id
         self._hints: set[Hints] = set()
 
@@ -83,7 +88,7 @@ class Process:
     async def create_with_spec(self, target: Target, spec: Spec) -> None:
         if why := self.refuses(spec):
             raise Failed(why)
-        made = msgspec.json.encode(Made(target.id, target.name, spec))
+        made = msgspec.json.encode(Made(target.id, target.name, spec, self._owner))
         await asyncio.to_thread(self.directories.make, target.id, {"machine.json": made})
 
     async def create(self, target: Target) -> None:
@@ -161,7 +166,17 @@ class Process:
 
     async def discover(self) -> AsyncIterator[str]:
         for id_ in self.directories.ids():
-            yield id_
+            if not self._is_anothers(id_):
+                yield id_
+
+    def _is_anothers(self, id_: str) -> bool:
+        """Say whether a machine belongs to another log, which is still there to know it."""
+        try:
+            made = look(self.directories.of(id_)).made
+        except (OSError, ValueError):
+            return False
+        owner = made.owner if made is not None else ""
+        return owner not in ("", self._owner) and Path(owner).exists()
 
     async def recall(self, id: str) -> Spec | None:  # noqa: A002  # the word of the domain
         made = look(self.directories.of(id)).made

@@ -32,6 +32,8 @@ class Made(Struct, frozen=True, gc=False):
     id: str
     name: str
     spec: Spec
+    owner: str = ""
+    """The file of the log that it belongs to; empty where that is in memory."""
 
 
 class Life(Struct, frozen=True, gc=False):

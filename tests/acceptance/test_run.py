@@ -138,12 +138,17 @@ def test_what_the_log_does_not_know_is_discovered_and_adopted_or_ended(run, home
             whole, env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=True
         ).stdout
 
+    other = str(home / "other.db")
+    assert run("--keep", "--name", "three", "--log", other, "--", "true").returncode == 0
     ids = [line.split()[1] for line in discover().splitlines()[1:]]
     assert len(ids) == 2
     assert "found is " in discover("--adopt", ids[0], "--name", "found")
     assert [line.split()[1] for line in discover().splitlines()[1:]] == ids[1:]
     assert "is destroyed" in discover("--destroy", ids[1], "--reason", "nobody knows it")
     assert discover() == "nothing runs that the log does not know\n"
+    (home / "other.db").unlink()
+    assert "process" in discover(), "what belongs to another log is an orphan once that is gone"
+    discover("--destroy", discover().splitlines()[1].split()[1])
     assert '"exit 4"' in told(home, "body")[0]
     assert "nobody knows it" in told(home, "reason")
     code = (
