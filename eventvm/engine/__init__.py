@@ -125,6 +125,8 @@ class Engine:
         self._defining: dict[str, asyncio.Task[None]] = {}
         self._kept = 0
         self._closed = False
+        for lifecycle in reloads or ():
+            self.rules(lifecycle)  # a name that nobody knows would bring nothing back
 
     # --- opening and leaving
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from specs import SPEC
 
-from eventvm.errors import EffectFailed, OutcomeUnknown, Unreachable, Unsupported
+from eventvm.errors import BadInput, EffectFailed, OutcomeUnknown, Unreachable, Unsupported
 from eventvm.observation import Evidence, Observation
 from eventvm.plugins import Found, PluginHost
 from eventvm.providers.simulated import Script
@@ -312,6 +312,17 @@ async def test_a_plugin_that_is_never_to_be_restarted_fails(hosted):
             await plug.transition_to(phase)
         await crash(hosted, plug)
         assert (plug.phase, plug.machine.reason) == ("Failed", "restart is never")
+
+
+async def test_a_reload_for_a_lifecycle_that_nobody_knows_is_refused(world):
+    """A misspelt name would bring nothing back, and nobody would notice."""
+    await world.leave()
+    with pytest.raises(BadInput, match="no lifecycle 'plugins'"):
+        await world.open(reloads={"plugins": PluginHost(load=nothing).reload})
+
+
+async def nothing(plugin):
+    pass
 
 
 # --- across restarts
