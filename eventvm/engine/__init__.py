@@ -476,6 +476,7 @@ class Engine:
 
     def provider(self, name: str) -> Provider | None:
         """Give a provider by name, as it was given or as an installed package brings it."""
+        self.check_open()
         return self._world.provider(name)
 
     async def orphans(self) -> tuple[Orphan, ...]:

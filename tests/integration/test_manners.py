@@ -89,6 +89,7 @@ ENGINE = {
     "submit": ("CELL", eventvm.engine.commands.Start()), "look": ("CELL",), "reconcile": (), "events": (),
     "observe": (print,), "history": ("x",), "ledger": ("x",), "every": (), "counts": (),
     "backup": ("nowhere.db",), "orphans": (), "adopt": (Orphan("simulated", "x"), "y"),
+    "provider": ("simulated",),
 }  # fmt: skip
 HANDLE = {
     "describe": (), "create": (), "start": (), "stop": (), "pause": (), "resume": (), "hibernate": ("s",),
