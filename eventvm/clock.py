@@ -10,7 +10,7 @@ from eventvm.observation import Instant
 BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
     """Name this boot; where the kernel does not, each process counts as a boot of its own."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().replace("-", "")[:16]
@@ -25,7 +25,7 @@ class Clock:
     """Milliseconds and counter of the last id."""
 
     def __init__(self) -> None:
-        self.boot_id = _boot_id()
+        self.boot_id = boot_id()
 
     def wall(self) -> int:
         """Give the nanoseconds since 1970."""
