@@ -69,6 +69,11 @@ class Optional(Protocol):
     """Calls that it has to have by name and cannot do, such as `snapshot`."""
     at_once: int
     """How many commands may reach into its world at the same time; without this the engine's own bound."""
+    honours: Collection[str]
+    """The fields of a spec that it carries out; without this all of them, given `create_with_spec`."""
+
+    def refuses(self, spec: Spec) -> str:
+        """Say why it cannot make a machine of this spec, naming the field; empty where it can."""
 
     async def create_with_spec(self, target: Target, spec: Spec) -> None:
         """Make the machine by its whole spec; without this a demanding spec is refused."""
@@ -115,6 +120,13 @@ def undone(provider: Provider, spec: Spec) -> tuple[str, ...]:
     whole = spec.__struct_fields__ if hasattr(provider, "create_with_spec") else ()
     honoured = getattr(provider, "honours", whole)
     return tuple(field for field in demanded(spec) if field not in honoured)
+
+
+def refusal(provider: Provider, spec: Spec) -> str:
+    """Say why a provider cannot make a machine of this spec; empty where it can."""
+    if fields := undone(provider, spec):
+        return f"provider {provider.name} would drop {', '.join(fields)}"
+    return str(provider.refuses(spec)) if hasattr(provider, "refuses") else ""
 
 
 async def call(provider: Provider, step: str, target: Target, command: Any) -> tuple[End | None, int]:

@@ -14,7 +14,7 @@ from eventvm.events import Fault
 from eventvm.installed import PROVIDERS, Installed
 from eventvm.machine import Machine
 from eventvm.observation import Evidence, Observation, unknown
-from eventvm.provider import Provider, Target, Unclear, lacks, undone
+from eventvm.provider import Provider, Target, Unclear, lacks, refusal
 from eventvm.spec import reshaped
 from eventvm.tables import Step
 
@@ -71,8 +71,7 @@ class World:
             if lacks(hand, step.call):
                 why = f"provider {hand.name} does not support {step.call}"
                 raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
-        if spec is not machine.spec and (fields := undone(hand, spec)):
-            why = f"provider {hand.name} would drop {', '.join(fields)}"
+        if spec is not machine.spec and (why := refusal(hand, spec)):
             raise Unsupported(machine=name, phase=machine.phase, command=command.verb, to=why)
 
     def _hand(self, machine: Machine) -> Provider:

@@ -4,7 +4,7 @@ It outlives the engine, runs by the standard library alone, and knows one incarn
 directory it works:
 
 * It holds the machine's lock from before QEMU is there until all is written down.
-* Nobody is told of a guest before `vmm.json` is durable; a launch whose caller is gone by then leaves nothing.
+* Nobody is told of a guest before `vmm.json` is durable; a launch that nobody awaits by then leaves nothing.
 * An exit code is durable in `exit.json` before the guest is told so; only one that verifies is written.
 * `end.json` is written last, once QEMU is gone.
 * A guest that was captured goes on, whether or not somebody still waits for the snapshot.
@@ -21,12 +21,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 LAUNCH_SECONDS = 30.0
 """How long QEMU may take until it answers, and until it has loaded a snapshot."""
+ATTACH_SECONDS = 5.0
 LINE_BYTES = 256
+MESSAGE_BYTES = 1 << 20
 SOCKETS = ("qmp", "probe", "watch", "line")
 """The monitors of the engine, of its probes and of this program, and the serial line to the guest."""
 EXIT = re.compile(rb"EVENTVM1 EXIT ([0-9]{1,10}) ([a-z]{1,16}) ([0-9a-f]{64})")
@@ -124,9 +127,9 @@ class Vmm:
 class Lines:
     """A socket that carries lines; one that is too long is dropped."""
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, seconds: float) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(LAUNCH_SECONDS)
+        self.socket.settimeout(seconds)
         self.socket.connect(name)
         self._limit = limit
         self._rest = b""
@@ -156,8 +159,8 @@ class Lines:
 class Monitor(Lines):
     """A QMP connection: commands at first, one after the other; later events, whenever they come."""
 
-    def __init__(self) -> None:
-        super().__init__("watch.sock", 1 << 20)
+    def __init__(self, seconds: float) -> None:
+        super().__init__("watch.sock", MESSAGE_BYTES, seconds)
         self._waiting: list[dict[str, Any]] = []
         self.next(lambda message: "QMP" in message)
         self.command("qmp_capabilities")
@@ -197,11 +200,11 @@ class Monitor(Lines):
 class Bridge:
     """One incarnation, from the launch to the end."""
 
-    def __init__(self, vmm: Vmm, incarnation: int) -> None:
+    def __init__(self, vmm: Vmm, incarnation: int, seconds: float) -> None:
         self.vmm = vmm
         self.incarnation = incarnation
-        self.monitor = Monitor()
-        self.line = Lines("line.sock", LINE_BYTES)
+        self.monitor = Monitor(seconds)
+        self.line = Lines("line.sock", LINE_BYTES, seconds)
         secret = json.loads(Path("key").read_text())
         self.key, self.nonce = secret["key"], secret["nonce"]
         self.reason = ""
@@ -230,7 +233,13 @@ class Bridge:
     def _exited(self, code: int, via: str, mac: str) -> None:
         """Keep the first exit code for good, however often it is told."""
         if not Path("exit.json").exists():
-            told = {"incarnation": self.incarnation, "code": code, "via": via, "nonce": self.nonce, "mac": mac}
+            told = {
+                "incarnation": self.incarnation,
+                "code": code,
+                "via": via,
+                "nonce": self.nonce,
+                "mac": mac,
+            }
             written("exit.json", {**told, "at": now()})
 
     # --- QEMU
@@ -302,6 +311,7 @@ class Bridge:
 
 
 def inherited(descriptor: int) -> int:
+    """Let QEMU have a descriptor."""
     os.set_inheritable(descriptor, True)  # noqa: FBT003  # the name of the standard library
     return descriptor
 
@@ -340,11 +350,10 @@ def launched(plan: dict[str, Any], control: socket.socket) -> Bridge:
     ram = inherited(os.open(plan["ram"], os.O_RDONLY)) if plan["ram"] else -1
     vmm = Vmm.spawned(arguments(plan))
     try:
-        bridge = Bridge(vmm, plan["incarnation"])
+        bridge = Bridge(vmm, plan["incarnation"], LAUNCH_SECONDS)
         if plan["ram"]:
             _load(bridge.monitor, ram)
-        if select.select([control], [], [], 0)[0]:
-            raise Broken("nobody waits for it any more")
+        _awaited(control)
         written("vmm.json", {"pid": vmm.pid, "start": vmm.start, "boot": boot(), "bridge": os.getpid()})
         _begin(bridge, plan)
     except (OSError, ValueError, Broken) as problem:
@@ -353,6 +362,12 @@ def launched(plan: dict[str, Any], control: socket.socket) -> Bridge:
         Path("vmm.json").unlink(missing_ok=True)
         raise Broken(_last_words() or str(problem)) from problem
     return bridge
+
+
+def _awaited(control: socket.socket) -> None:
+    """Go no further where the engine has given up, or is gone: it would have nothing more to say."""
+    if select.select([control], [], [], 0)[0]:
+        raise Broken("nobody waits for it any more")
 
 
 def _load(monitor: Monitor, ram: int) -> None:
@@ -382,7 +397,7 @@ def _last_words() -> str:
 
 def attached(plan: dict[str, Any]) -> Bridge:
     """Take the place of a bridge that was killed."""
-    bridge = Bridge(Vmm.found(), plan["incarnation"])
+    bridge = Bridge(Vmm.found(), plan["incarnation"], ATTACH_SECONDS)
     bridge.held = not bridge.monitor.command("query-status")["running"]
     return bridge
 
@@ -403,10 +418,8 @@ def main() -> None:
         return
     plan = {}
     answer = json.dumps({"pid": bridge.vmm.pid}).encode() + b"\n"
-    try:
+    with suppress(ConnectionError):
         control.sendall(answer)
-    except ConnectionError:
-        pass
     control.close()
     with selectors.DefaultSelector() as selector:
         bridge.run(selector)
