@@ -16,10 +16,9 @@ MEMORY = 128 * MIB
 ROOTFS = "rootfs"
 USER = "user"
 """The host device of an interface that QEMU itself routes, without any privilege."""
-SECRET_CHARACTERS = 31
 
 _DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,19}")
-_SECRET = re.compile(r"[A-Za-z0-9_.-]{1,%d}" % SECRET_CHARACTERS)
+_SECRET = re.compile(r"[A-Za-z0-9_.-]{1,31}")
 _MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 
 
@@ -54,7 +53,7 @@ def objections(spec: Spec) -> Iterator[str]:
     yield from _device_objections(spec)
     for name in spec.secrets:
         if not _SECRET.fullmatch(name):
-            yield f"secrets: {name!r} is no name of at most {SECRET_CHARACTERS} letters, digits, _ . -"
+            yield f"secrets: {name!r} is no name of at most 31 letters, digits, _ . -"
 
 
 def _boot_objections(spec: Spec) -> Iterator[str]:

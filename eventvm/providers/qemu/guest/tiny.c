@@ -6,6 +6,7 @@
  *   code=N     end with code N when it is asked to (0 if it is not said)
  *   count      write a number on COM1, 20 times a second
  *   deaf       heed the power button alone, not the bridge
+ *   numb       heed the bridge alone, not the power button
  *   stubborn   heed neither
  *   mute       do not speak at all; the power button powers off without a code
  *   forge      tell a code that is not authenticated, and power off
@@ -276,7 +277,7 @@ static void look_at_button(void)
     if (!(inw(PM_STATUS) & POWER_BUTTON))
         return;
     outw(PM_STATUS, POWER_BUTTON);
-    if (!after("stubborn"))
+    if (!after("stubborn") && !after("numb"))
         end("button");
 }
 
