@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write the documents that follow from the code, or with --check say which of them are stale.
 
-They are docs/events.md, docs/lifecycles.md, docs/life.svg and schemas/*.json. What they say of an event, a
-command or a field is the docstring that stands beside it; only the introductions and the authors are
-written here.
+They are docs/events.md, docs/lifecycles.md, docs/limits.md, docs/life.svg and schemas/*.json. What they say
+of an event, a command, a field or a limit is the docstring that stands beside it; only the introductions
+and the authors are written here.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,7 +24,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 import eventvm
-from eventvm import Simulated, Spec, commands, events, lifecycle, observation, record, spec, tables
+from eventvm import Simulated, Spec, commands, events, lifecycle, limits, observation, record, spec, tables
 from eventvm.drawing import arrow_in_words, gathered_arrows, grid, mermaid, phases_in_words, table
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.lifecycles import LIFECYCLES
@@ -427,6 +428,62 @@ def _words() -> Iterator[Cells]:
         yield f"`{name}`", ", ".join(f"`{member}`" for member in members)
 
 
+# --- docs/limits.md ------------------------------------------------------------------------------------
+
+LIMITS_INTRO = """
+# The limits
+
+Everything that comes from outside has a limit, and the limit is a number in `eventvm.limits`. What is beyond
+it is refused with a sentence that says what would be taken: a `BadInput`, or an `Overloaded` (503) where the
+limit is room for so many at once and it is full. Nothing was written then, and what was taken is not lost.
+
+The same checks hold for a verb, for a command that was made by hand and sent, for what `tell` is given and
+for what a provider answers. A provider is not an application that could mend its call: a probe that breaks a
+limit counts as *unknown*, an answer that no record can hold leaves the outcome open until somebody looks,
+and what is only too long is cut.
+
+"""
+
+LIMITS_REST = """
+## Hostile text
+
+* A name, a key, an actor and every other word is printable, so no newline, control, bidi or zero-width
+  character is in it. The pattern of a name holds for the whole of it: a newline at its end is refused, too.
+* A reason is kept verbatim, whatever its author put in; only a NUL and half a character (a lone surrogate)
+  are refused. `describe`, records and exports hold it as it is: whoever prints them escapes them.
+  `eventvm.errors.plain` does that. The command line, the pictures and the message of every error use it, so
+  no escape sequence reaches a terminal through them.
+* What a provider says in an error is written on one line, what cannot be printed escaped, and cut. It is in
+  the log for ever: a provider must not put secrets there.
+
+## Numbers and JSON
+
+* Every integer that a command, a spec or an observation brings has a range within 64 bits; `True` is no
+  integer. Instants have 63 bits, so that adding to one does not leave 64.
+* The data of a move is what JSON can hold and gives back as it was: no NaN, no infinity, no keys but text,
+  no half characters, no integers beyond 64 bits, and no deeper than the table says.
+* A record's bytes are made once, when it is queued. They are what is stored, what is hashed and what every
+  reader reads; nobody can change them by changing what was given. A body in which a key stands twice can
+  only have been written by another program; it hashes as it stands, and the last value is read.
+"""
+
+
+def limits_page() -> str:
+    """Write docs/limits.md."""
+    told = grid(("Limit", "At most", "Of what"), _limits())
+    return f"{GENERATED}\n{LIMITS_INTRO}{told}{LIMITS_REST}"
+
+
+def _limits() -> Iterator[Cells]:
+    body = ast.parse(inspect.getsource(limits)).body
+    for line, below in pairwise(body):
+        match line:
+            case ast.Assign(targets=[ast.Name(id=name)]) if name.isupper() and (meant := _string(below)):
+                yield f"`{name}`", f"{getattr(limits, name):,}", meant
+            case _:
+                pass
+
+
 # --- the files -----------------------------------------------------------------------------------------
 
 
@@ -458,6 +515,7 @@ def documents() -> dict[str, str]:
     return {
         "docs/events.md": events_page(),
         "docs/lifecycles.md": lifecycles_page(),
+        "docs/limits.md": limits_page(),
         "docs/life.svg": anyio.run(life, backend_options={"loop_factory": loop_factory()}),
         **schemas(),
     }

@@ -16,11 +16,10 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventvm import commands, events
+from eventvm import commands, events, limits
 from eventvm.commands import Command
 from eventvm.errors import (
     REFUSALS,
-    BadInput,
     Refused,
     SnapshotAlreadyExists,
     SnapshotNotFound,
@@ -42,9 +41,6 @@ from eventvm.tables import (
     Step,
     leaves,
 )
-
-LABELS = 32
-"""How many labels a machine may have."""
 
 # --- decide --------------------------------------------------------------------------------------------
 
@@ -111,8 +107,7 @@ def _relabelled(machine: Machine, command: commands.Amend) -> bool:
     """Say whether an amendment changes the labels; it may not make them too many."""
     before = machine.spec.labels
     after = amended(before, command.labels)
-    if len(before) < len(after) > LABELS:
-        raise BadInput(f"a machine has at most {LABELS} labels, and {machine.name} would have {len(after)}")
+    limits.room_for_labels(before, after)
     return after != before
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, assert_never, get_args
 
 from eventvm.commands import Command
+from eventvm.errors import plain
 from eventvm.events import EVENTS
 from eventvm.lifecycle import Lifecycle, answers, arrows
 from eventvm.tables import Answer, Arrow, Ask, Effect, Fact, Look, Meter, Nothing, Refuse, Step
@@ -37,7 +38,7 @@ def mermaid(lifecycle: Lifecycle) -> str:
 def _lines(lifecycle: Lifecycle) -> Iterator[str]:
     for phase in lifecycle.phases:
         if lifecycle.title(phase) != _id(phase):
-            yield f'state "{lifecycle.title(phase)}" as {_id(phase)}'
+            yield f'state "{_label(lifecycle.title(phase))}" as {_id(phase)}'
     yield f"[*] --> {_id(lifecycle.initial)}"
     for (phase, to), tags in _edges(lifecycle).items():
         yield f"{_id(phase)} --> {_id(to)}: {', '.join(map(short, tags))}"
@@ -48,6 +49,11 @@ def _lines(lifecycle: Lifecycle) -> Iterator[str]:
 def _id(phase: str) -> str:
     """Name a phase as Mermaid can read it."""
     return re.sub(r"\W", lambda odd: f"_{ord(odd[0]):x}_", phase)
+
+
+def _label(title: str) -> str:
+    """Write a title so that it stays within its quotation marks."""
+    return re.sub(r"""["'<>#;`&\\]""", lambda odd: f"#{ord(odd[0])};", plain(title))
 
 
 def _edges(lifecycle: Lifecycle) -> dict[tuple[str, str], list[str]]:
@@ -129,7 +135,7 @@ def grid(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
+    return "| " + " | ".join(plain(cell).replace("|", r"\|").replace("<", "&lt;") for cell in cells) + " |\n"
 
 
 def gathered_arrows(lifecycle: Lifecycle) -> Grouped[Arrow]:

@@ -7,12 +7,23 @@ and an exception second. A bug is an assertion and never one of these.
 from typing import Any, ClassVar
 
 
+def plain(text: object) -> str:
+    """Write text so that it cannot steer a terminal or turn a line around: the unprintable is escaped."""
+    words = str(text)
+    if words.isprintable():
+        return words
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in words)
+
+
 class EventvmError(Exception):
-    """The root of everything that eventvm raises on purpose."""
+    """The root of everything that eventvm raises on purpose; whatever it quotes, it shows plain."""
 
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     hint: str = ""
+
+    def __str__(self) -> str:
+        return plain(super().__str__())
 
 
 # --- refusals: the command was not taken, and nothing at all has changed ---------------------------
@@ -379,6 +390,27 @@ class LogDamaged(LogError):
         super().__init__(message)
 
 
+class NetworkFilesystem(LogError):
+    """The file lies on a file system of another host, where locks and shared memory promise nothing."""
+
+    exit_code = 2
+    hint = (
+        "put the log on a local disk; if you know that this one keeps locks and mapped memory as a local "
+        "disk does, set EVENTVM_NETWORK_FILESYSTEM=allow"
+    )
+
+
+class Overloaded(LogError):
+    """There is no more room for this; nothing that was taken is lost, and nothing of this was."""
+
+    hint = "wait until some of it is done, and try again"
+
+    def __init__(self, what: str) -> None:
+        """Keep what there is no more room for."""
+        self.what = what
+        super().__init__(f"there is room for {what}, and all of it is taken")
+
+
 class LogUnavailable(LogError):
     """The log could not be written; nothing of the refused append is in it."""
 
@@ -425,3 +457,7 @@ class Closed(EventvmError, RuntimeError):
     """The engine was left; open the log again."""
 
     http_status = 503
+
+    def __init__(self, message: str = "this engine was left; open the log again") -> None:
+        """Say what was closed."""
+        super().__init__(message)

@@ -19,7 +19,8 @@ from itertools import pairwise
 import msgspec
 from msgspec import Struct
 
-from eventvm.errors import REFUSALS, DefinitionRefused, IllegalEvent
+from eventvm import limits
+from eventvm.errors import REFUSALS, BadInput, DefinitionRefused, IllegalEvent
 from eventvm.events import EVENTS
 from eventvm.retry import Backoff, Deadline, Recovery
 from eventvm.tables import (
@@ -331,6 +332,7 @@ def check(definition: Lifecycle) -> None:
 
 
 def _complaints(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    yield from _beyond_limits(definition)
     yield from _unknown_phases(definition)
     yield from _bad_effects(definition)
     yield from _bad_answers(definition)
@@ -340,6 +342,14 @@ def _complaints(definition: Lifecycle) -> Iterator[tuple[str, str]]:
     for phase in definition.phases:
         if not set(definition.ends) & _closure(definition, {phase}, _ways):
             yield f"phase {phase}", "no way leads from it to an end"
+
+
+def _beyond_limits(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    words = (*definition.titles.values(), *definition.counts, *definition.effects)
+    try:
+        limits.definition(definition.name, definition.phases, words, encode(definition))
+    except (BadInput, TypeError, RecursionError, UnicodeEncodeError) as problem:
+        yield "as a whole", str(problem)
 
 
 def _mentioned(definition: Lifecycle) -> Iterator[tuple[str, Iterable[str]]]:

@@ -69,10 +69,14 @@ class Append(Struct, frozen=True, gc=False):
 class Ticket:
     """A place in the queue: it is settled by the log, whatever becomes of whoever awaits it."""
 
-    __slots__ = ("_then", "_waiter", "append", "error", "records")
+    __slots__ = ("_then", "_waiter", "append", "bodies", "error", "records", "size")
 
     def __init__(self, append: Append) -> None:
         self.append = append
+        self.bodies: Sequence[bytes] = ()
+        """The events as they will be written; whoever gave them cannot change them any more."""
+        self.size = 0
+        """The bytes of these."""
         self.records: tuple[Record, ...] = ()
         self.error: Exception | None = None
         self._then: Callable[[Ticket], None] | None = None

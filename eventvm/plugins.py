@@ -60,7 +60,7 @@ class PluginHost:
         """Begin the life of a plugin, and have it fetched."""
         plugin = await engine.create(name, spec, lifecycle=LIFECYCLE)
         await plugin.transition_to("Installing", "install")
-        await self._step(plugin, fetch, "Installed", "Failed")
+        await self._step(plugin, fetch, "Installed", "fetched")
         return plugin
 
     async def load(self, plugin: Handle) -> None:
@@ -68,16 +68,16 @@ class PluginHost:
         if plugin.phase == "Building" or (plugin.machine.spec.dev and plugin.phase != "Stopped"):
             if plugin.phase != "Building":
                 await plugin.transition_to("Building", "load")
-            await self._step(plugin, self._build, "Validating", "BuildFailed")
+            await self._step(plugin, self._build, "Validating", "built", failed="BuildFailed")
         else:
             await plugin.transition_to("Validating", "load")
-        await self._step(plugin, self._validate, "Starting", "Failed")
-        await self._step(plugin, self._alive(self._load), "Running", "Failed")
+        await self._step(plugin, self._validate, "Starting", "valid")
+        await self._step(plugin, self._alive(self._load), "Running", "loaded")
 
     async def unload(self, plugin: Handle) -> None:
         """Stop a plugin that runs."""
         await plugin.transition_to("Stopping", "unload")
-        await self._step(plugin, self._unload, "Stopped", "Failed")
+        await self._step(plugin, self._unload, "Stopped", "unloaded")
 
     async def retry(self, plugin: Handle) -> None:
         """Load it anew because a person asks for it: attempts and crashes are forgotten."""
@@ -91,16 +91,18 @@ class PluginHost:
         elif plugin.phase == "Recovering":
             await plugin.transition_to("Failed", "uninstall")
         await plugin.transition_to("Uninstalling", "uninstall")
-        await self._step(plugin, remove, "Uninstalled", "Failed")
+        await self._step(plugin, remove, "Uninstalled", "removed")
 
-    async def _step(self, plugin: Handle, deed: Deed, done: str, failed: str) -> None:
+    async def _step(
+        self, plugin: Handle, deed: Deed, done: str, reason: str, *, failed: str = "Failed"
+    ) -> None:
         """Do one thing, and move to where that leads."""
         try:
             await deed(plugin)
         except Exception as problem:
             await plugin.transition_to(failed, str(problem) or type(problem).__name__)
             raise
-        await plugin.transition_to(done)
+        await plugin.transition_to(done, reason)
 
     # --- crashes
 

@@ -6,6 +6,7 @@ The colours work on light and on dark pages, and the drawing needs no script and
 from collections.abc import Iterable, Iterator, Sequence
 from xml.sax.saxutils import escape
 
+from eventvm.errors import plain
 from eventvm.ledger import Interval
 from eventvm.views import Transition
 
@@ -32,7 +33,7 @@ def portrait(name: str, changes: Sequence[Transition], intervals: Iterable[Inter
     height = TOP + (1 + len(meters)) * (BAND + GAP) + 40
     parts = [
         SVG.format(width=WIDTH, height=height),
-        f"<title>The life of {escape(name)}</title>",
+        f"<title>The life of {escape(plain(name))}</title>",
         *_phases(changes, scale, until),
         *_marks(changes, scale, height),
     ]
@@ -59,7 +60,7 @@ def _top(row: int) -> int:
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", fill: str = "") -> str:
     dyed = f' fill="{fill}"' if fill else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{dyed}>{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{dyed}>{escape(plain(text))}</text>'
 
 
 def _band(x: float, y: float, width: float, colour: str, label: str) -> Iterator[str]:

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+pytest_plugins = ["eventvm.testing.plugin"]
+
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from eventvm import events
+from eventvm import events, limits
 from eventvm.events import Destroyed, Outcome, Unknown
 from eventvm.observation import Absent, Clean, End, Forced, Instant, Manner, Observed, Termination
 from eventvm.record import Record
@@ -99,17 +99,18 @@ def imported(data: dict[str, Any], at: Instant) -> Destroyed:
     termination = _terminated(state, data.get("exitCode"), data.get("signal"))
     outcome: Outcome = "failed" if data.get("outcome") == "failed" else "succeeded"
     return Destroyed(
-        at=at, reason=str(data.get("reason", "")), end=End(_manner(data, termination), termination),
-        outcome=outcome, claim=_claim(state, data.get("exitCode"), termination),
+        at=at, reason=str(data.get("reason", ""))[: limits.REASON_CHARACTERS],
+        end=End(_manner(data, termination), termination), outcome=outcome,
+        claim=_claim(state, data.get("exitCode"), termination),
     )  # fmt: skip
 
 
 def _terminated(state: object, code: object, signal: object) -> Termination:
     """Believe a code beside `clean`, and one beside no state at all; beside anything else there is none."""
-    if type(code) is int and state in ("clean", None):
+    if limits.is_exit_code(code) and state in ("clean", None):
         return Clean(code) if state == "clean" else Observed(code=code)
     if state is None:
-        return Observed(signal=signal) if isinstance(signal, str) else Absent()
+        return Observed(signal=signal[: limits.WORD_CHARACTERS]) if isinstance(signal, str) else Absent()
     return Forced()
 
 
@@ -125,4 +126,4 @@ def _manner(data: dict[str, Any], termination: Termination) -> Manner:
 def _claim(state: object, code: object, termination: Termination) -> str:
     if code is None or getattr(termination, "code", None) == code:
         return ""
-    return f"exitCode {code!r} beside {state!r}"[:200]
+    return f"exitCode {limits.shown(code)} beside {limits.shown(state)}"

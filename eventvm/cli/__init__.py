@@ -13,7 +13,7 @@ import anyio
 from eventvm.cli import log
 from eventvm.cli.demo import demo
 from eventvm.cli.paper import Paper
-from eventvm.errors import EventvmError
+from eventvm.errors import EventvmError, plain
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.exit(anyio.run(options.run, options, paper))
     except EventvmError as problem:
-        hint = f"\nhint: {problem.hint}" if problem.hint else ""
+        hint = f"\nhint: {plain(problem.hint)}" if problem.hint else ""
         sys.stderr.write(f"eventvm: {problem}{hint}\n")
         sys.exit(problem.exit_code)
     except BrokenPipeError:

@@ -243,7 +243,7 @@ async def demo(paper: Paper, file: Path | None) -> int:
         raise BadInput(f"{path} exists already; the demo writes a fresh log, so name another file")
     clock = DemoClock()
     world = Simulated(clock)
-    paper.line(f"A fleet of simulated machines, recorded in {path}")
+    paper.line(f"A fleet of simulated machines, recorded in {paper.ink(path)}")
     async with eventvm.open(path, providers=[world], clock=clock, actor="demo", grace_seconds=0) as engine:
         story = Story(paper, engine, world, clock)
         for told in (failed_stop, late_crash, forced_end, rename, plugin_day, interrupt):
@@ -272,5 +272,5 @@ async def compare(story: Story, path: Path) -> int:
         paper.line(f"  {paper.ink(difference, 'red')}")
     verdict = "differs from the log" if wrong else "is what the log says, in every field"
     paper.line(f"  The living state {paper.ink(verdict, 'red' if wrong else 'green', 'bold')}.")
-    paper.line(f"  Look at it yourself: sqlite3 {path} {QUERY!r}")
+    paper.line(f"  Look at it yourself: sqlite3 {paper.ink(path)} {QUERY!r}")
     return 1 if wrong else 0

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from eventvm.errors import plain
+
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 PHASES = {
     "running": "green", "Running": "green", "started": "green", "created": "cyan", "stopped": "blue",
@@ -11,13 +13,7 @@ PHASES = {
     "Recovering": "yellow", "Degraded": "yellow", "paused": "yellow", "destroyed": "dim",
 }  # fmt: skip
 
-CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 ANSI = re.compile("\x1b\\[[0-9;]*m")
-
-
-def safe(text: object) -> str:
-    """Write whatever came from outside so that it cannot move a cursor or turn a line around."""
-    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 
 class Paper:
@@ -30,7 +26,7 @@ class Paper:
     def ink(self, text: object, *styles: str) -> str:
         """Dye a text, where there is colour."""
         codes = ";".join(COLOURS[style] for style in styles if style in COLOURS)
-        return f"\x1b[{codes}m{safe(text)}\x1b[0m" if self._colour and codes else safe(text)
+        return f"\x1b[{codes}m{plain(text)}\x1b[0m" if self._colour and codes else plain(text)
 
     def phase(self, phase: str) -> str:
         """Write a phase in its colour."""

@@ -11,17 +11,19 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Unpack
+from weakref import WeakSet
 
 import anyio
 import msgspec
 from msgspec import Struct
 
-from eventvm import commands, events
+from eventvm import commands, events, limits
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.doubt import Orphan, orphans, warn_of_orphans
-from eventvm.engine.handle import Handle, checked, checked_key, checked_reason, checked_spec
+from eventvm.engine.gate import admitted
+from eventvm.engine.handle import Handle
 from eventvm.engine.lanes import EFFECTS_AT_ONCE, PROBES_AT_ONCE
 from eventvm.engine.listing import Every, Filters, Listing, Machines, wanted
 from eventvm.engine.observing import Observer, observe
@@ -50,6 +52,7 @@ from eventvm.log import PAGE, Append, Backup, EventLog
 from eventvm.observation import Observation
 from eventvm.provider import Provider
 from eventvm.retry import Backoff
+from eventvm.shelter import sheltered
 from eventvm.spec import RestoreFrom, Spec
 from eventvm.subscription import Subscription
 from eventvm.supervision import impossible
@@ -61,6 +64,8 @@ logger = logging.getLogger("eventvm")
 
 RECONCILE_AT_ONCE = 16
 """Machines that a full pass looks at side by side."""
+UNWIND_SECONDS = 5.0
+"""How long a provider's call may take to end once it is cancelled."""
 KEEP_EVERY = 50_000
 """Records after which the living machines are kept again, so that opening stays short."""
 
@@ -94,7 +99,7 @@ class Engine:
     ) -> None:
         self.log = log
         self.clock = clock or Clock()
-        self.actor = actor
+        self.actor = limits.actor(actor)
         self.cells = Cells(log)
         self._world = World(
             providers, self.clock, met=self._heed, deadline_seconds=deadline_seconds,
@@ -104,7 +109,8 @@ class Engine:
         self._rules: dict[str, Rules] = {}
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
-        self._grace_seconds = grace_seconds
+        self._grace_seconds = limits.seconds(grace_seconds, "grace_seconds")
+        limits.word(host, "host")
         self._discover_seconds = deadline_seconds
         self._supervisor = Supervisor(
             self.cells, self.clock, reloads or {}, handle_of=self._handle, deadline_seconds=deadline_seconds
@@ -114,6 +120,8 @@ class Engine:
             host=host, owner=f"{host}/{self.clock.id()}",
         )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
+        self._observers: set[asyncio.Task[None]] = set()
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._defining: dict[str, asyncio.Task[None]] = {}
         self._kept = 0
         self._closed = False
@@ -133,10 +141,11 @@ class Engine:
             for provider in self._world.providers.values():
                 self._heed(provider)
             self._meet()
+            logger.info("serving %s: %d living machines", self.log.url, len(self.cells.living))
             yield self
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._leave()
+            await sheltered(self._leave())
+            logger.info("left %s at position %d; machines stay as they are", self.log.url, self.log.tree.size)
 
     def _recover(self) -> None:
         """Conclude every request that a former engine left open, by looking, and go on supervising."""
@@ -168,21 +177,28 @@ class Engine:
         await warn_of_orphans(self.log, self._world.providers.values(), self._discover_seconds)
 
     async def _leave(self) -> None:
+        """Refuse what comes, end who waits, let effects finish, cancel what is left; machines stay alive."""
         self._closed = True
+        give_up(self.cells)
+        for one in self._subscriptions:
+            one.end()
         self._tasks.update(self._supervisor.close())
         for task in self._tasks:
             task.cancel()
         await self._let_finish(self._turns.workers)
         self._turns.close()
+        await self._unwind()
+        await self._keep()
+
+    async def _unwind(self) -> None:
+        """Cancel what is left, and wait for it; a provider that does not heed this is left behind."""
         for worker in self._turns.workers:
             worker.cancel()
-        while left := self._turns.workers | self._tasks:
-            await asyncio.wait(left)
-        give_up(self.cells, Closed("this engine was left; open the log again"))
-        try:
-            await self.cells.keep()
-        except EventvmError as problem:
-            logger.warning("the living machines were not kept, opening will take longer: %s", problem)
+        until = self._loop.time() + UNWIND_SECONDS
+        while (left := self._turns.workers | self._tasks) and (seconds := until - self._loop.time()) > 0:
+            await asyncio.wait(left, timeout=seconds)
+        if left:
+            logger.error("%d calls of providers do not end although they were cancelled", len(left))
 
     async def _let_finish(self, workers: set[asyncio.Task[None]]) -> None:
         """Give the effects that are under way, and those behind them, a time of grace."""
@@ -198,25 +214,30 @@ class Engine:
 
     def check_open(self) -> None:
         """Refuse use from elsewhere, and after the end."""
+        self.check_here()
+        if self._closed:
+            raise Closed
+
+    def check_here(self) -> None:
+        """Refuse use from another event loop, thread or process."""
         try:
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             here = False
         if not here or os.getpid() != self._process:
             raise WrongLoop("this engine belongs to another event loop, thread or process")
-        if self._closed:
-            raise Closed("this engine was left; open the log again")
 
     # --- machines
 
     async def machine(self, name: str, *, lifecycle: str | None = None) -> Handle:
         """Give a handle by name; of a machine that does not exist yet, too, in the lifecycle named."""
         self.check_open()
+        limits.name(name)
         holder = await self.log.find(name)
         cell = None if holder is None else await self.cells.cell(holder.stream)
         other = lifecycle is not None and cell is not None and cell.machine.rules.name != lifecycle
         if cell is None or (other and cell.machine.over):
-            return Handle(self, checked(name, "name"), self.rules(lifecycle or DEFAULT), None)
+            return Handle(self, name, self.rules(lifecycle or DEFAULT), None)
         if other:
             raise BadInput(
                 f"{name} is a {cell.machine.rules.name}, not a {lifecycle}; leave the lifecycle out"
@@ -226,6 +247,7 @@ class Engine:
     async def machine_by_id(self, id: str) -> Handle:  # noqa: A002  # the word of the domain
         """Give a handle by id."""
         self.check_open()
+        limits.identity(id)
         if not of_machine(id) or not (await self.log.read(stream=id, limit=1)).records:
             raise NotFound(machine=id, phase="unknown", command="look up")
         return self._handle(await self.cells.cell(id))
@@ -244,6 +266,7 @@ class Engine:
 
     def every(self, *, ended: bool = True, **filters: Unpack[Filters]) -> Every:
         """Go through the machines, `async for`, page by page in the order of their making."""
+        self.check_open()
         return Every(lambda after, limit: self.machines(after=after, limit=limit, ended=ended, **filters))
 
     def counts(self) -> Counts:
@@ -263,15 +286,16 @@ class Engine:
         key: str | None = None, reason: str = "", actor: str = "", wait: bool = True,
     ) -> Handle:  # fmt: skip
         """Begin a life under a free name, and give its handle."""
+        self.check_open()
+        if key is not None:
+            limits.key(key)
         rules = self.rules(lifecycle)
-        if phase and phase not in rules.definition.phases:
+        if limits.phase(phase) and phase not in rules.definition.phases:
             raise BadInput(f"{lifecycle} has no phase {phase!r}; it has {', '.join(rules.definition.phases)}")
-        spec = checked_spec(spec or Spec())
-        if spec.restore_from is not None and not await self.used(key):
-            await self._check_source(spec.restore_from)
-        command = commands.Create(
-            checked(name, "name"), rules.digest, spec, phase, reason=checked_reason(reason)
-        )
+        command = commands.Create(name, rules.digest, spec or Spec(), phase, reason=reason)
+        begin = limits.spec(command.spec).restore_from
+        if begin is not None and not await self.used(key):
+            await self._check_source(begin)
         return await self._begin(rules, command, key=key, actor=actor, wait=wait)
 
     async def clone(  # the options of a verb
@@ -279,14 +303,16 @@ class Engine:
         key: str | None = None, reason: str = "", actor: str = "", wait: bool = True,
     ) -> Handle:  # fmt: skip
         """Begin a life as a copy of a snapshot, and run at once."""
+        self.check_open()
+        if key is not None:
+            limits.key(key)
         origin = source.machine
-        checked(name, "name")
+        limits.name(snapshot, "snapshot")
         if snapshot not in origin.snapshots and not await self.used(key):
             raise SnapshotNotFound(machine=source.name, phase=source.title, command="clone", to=snapshot)
         command = commands.Clone(
-            name, origin.rules.digest, origin.id, snapshot,
-            checked_spec(spec or origin.spec), reason=checked_reason(reason),
-        )  # fmt: skip
+            name, origin.rules.digest, origin.id, snapshot, spec or origin.spec, reason=reason
+        )
         return await self._begin(origin.rules, command, key=key, actor=actor, wait=wait)
 
     async def _check_source(self, begin: RestoreFrom) -> None:
@@ -304,7 +330,7 @@ class Engine:
         self, rules: Rules, command: commands.Create | commands.Clone, *,
         key: str | None, actor: str, wait: bool,
     ) -> Handle:  # fmt: skip
-        self.check_open()
+        limits.command(command)
         cell = self.unborn(command.name, rules)
         if not await self.used(key):
             _check_supervision(rules, command)
@@ -340,13 +366,14 @@ class Engine:
 
     async def used(self, key: str | None) -> bool:
         """Say whether a key is in the log already: what it led to then holds, whatever is so by now."""
-        return key is not None and await self.log.recall(key) is not None
+        self.check_open()
+        return key is not None and await self.log.recall(limits.key(key)) is not None
 
     # --- lifecycles
 
     def rules(self, lifecycle: str) -> Rules:
         """Give the definition that new machines of this name will live under."""
-        if (known := self._rules.get(lifecycle)) is None:
+        if (known := self._rules.get(limits.name(lifecycle, "lifecycle"))) is None:
             installed = self._world.installed
             definition = self._known.get(lifecycle) or installed.lifecycle(lifecycle)
             if definition is None:
@@ -388,10 +415,13 @@ class Engine:
     ) -> Receipt:  # fmt: skip
         """Carry a command through and give its receipt; cancelling this cancels nothing in the world."""
         self.check_open()
-        turn = self._turns.turn(cell, command, actor=actor or self.actor)
+        if cell.queue is not None:
+            self._turns.check_room(cell)
+        command = admitted(command, self.clock)
+        turn = self._turns.turn(cell, command, actor=limits.actor(actor) if actor else self.actor)
         turn.wait = wait
         if key is not None:
-            self._turns.keyed(turn, checked_key(key), name)
+            self._turns.keyed(turn, limits.key(key), name)
         receipt = await self._turns.submit(turn, queue=queue)
         if self.log.tree.size - self._kept > KEEP_EVERY:
             self._kept = self.log.tree.size
@@ -401,12 +431,13 @@ class Engine:
     async def _keep(self) -> None:
         try:
             await self.cells.keep()
-        except EventvmError as problem:
-            logger.warning("the living machines could not be kept: %s", problem)
+        except (EventvmError, OverflowError) as problem:  # an older log may hold integers without end
+            logger.warning("the living machines were not kept, opening will take longer: %s", problem)
 
     async def look(self, cell: Cell, observation: Observation | None = None) -> Receipt:
         """Look at one machine, or take what somebody has seen of it, and repair the record."""
         self.check_open()
+        self._turns.check_room(cell)
         turn = self._turns.turn(cell, None, actor=self.actor)
         turn.observation = observation
         return await self._turns.submit(turn)
@@ -482,7 +513,12 @@ class Engine:
     def events(self, *, after: int = 0, stream: str | None = None) -> Subscription:
         """Follow the records after a position: those that are there, then the live ones, for ever."""
         self.check_open()
-        return Subscription(self.log, after=after, stream=stream)
+        limits.position(after)
+        limits.identity(stream or "")
+        limits.room(len(self._subscriptions), limits.SUBSCRIPTIONS, "subscriptions")
+        one = Subscription(self.log, after=after, stream=stream, check=self.check_open)
+        self._subscriptions.add(one)
+        return one
 
     def observe(self, observer: Observer, *, machine: str | None = None) -> Callable[[], None]:
         """Call an observer once for each transition from now on, in order; give what ends that.
@@ -490,10 +526,15 @@ class Engine:
         It reads the log at its own pace: if it is slow, fails or calls the engine itself, nobody is harmed.
         """
         self.check_open()
+        limits.identity(machine or "")
+        limits.room(len(self._observers), limits.OBSERVERS, "observers")
         records = Subscription(self.log, after=self.log.tree.size, stream=machine)
         task = self._employ(observe(self.cells, records, observer, self._handle_of))
+        self._observers.add(task)
+        task.add_done_callback(self._observers.discard)
 
         def forget() -> None:
+            self.check_here()
             task.cancel()
 
         return forget
@@ -504,12 +545,14 @@ class Engine:
     async def history(self, id: str) -> list[Transition]:  # noqa: A002  # the word of the domain
         """List every change of a machine's phase."""
         self.check_open()
+        limits.identity(id)
         changes = (transition(*life) for life in await self.cells.lived(id))
         return [change for change in changes if change is not None]
 
     async def ledger(self, id: str) -> Ledger:  # noqa: A002  # the word of the domain
         """Fold the ledger of a machine."""
         self.check_open()
+        limits.identity(id)
         ledger = Ledger()
         for before, record, _ in await self.cells.lived(id):
             ledger.add(before, record)

@@ -3,12 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
 
+from eventvm import limits
 from eventvm.engine.roll import Roll
 from eventvm.errors import EventvmError
 from eventvm.events import LifecycleDefined
@@ -61,6 +63,19 @@ class Cells:
         self._ended: WeakValueDictionary[str, Cell] = WeakValueDictionary()
         self.named: dict[str, asyncio.Future[None]] = {}
         """For names that somebody waits for: resolved when a machine takes the name."""
+        self.waiting = 0
+        self.left = False
+        """Whether nothing will be noticed any more."""
+
+    @contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """Count one who waits, if there is room."""
+        limits.room(self.waiting, limits.WAITERS, "waits")
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
 
     # --- loading
 

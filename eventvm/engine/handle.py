@@ -4,21 +4,21 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
-import msgspec
 from msgspec import Struct
 
-from eventvm import commands
+from eventvm import commands, limits
 from eventvm.commands import Command
+from eventvm.engine import gate
 from eventvm.engine.cells import Cell
 from eventvm.engine.receipt import Receipt, receipt_of
-from eventvm.engine.waiting import meets, wait_for
+from eventvm.engine.waiting import check_goals, meets, wait_for
 from eventvm.errors import AlreadyExists, BadInput, InvalidTransition, NotFound, WaitTimeout
 from eventvm.events import Event, Kind, Transitioned, Unknown
-from eventvm.ledger import Entry, Interval, later
+from eventvm.ledger import Entry, Interval
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.machine import Machine, blank
 from eventvm.observation import Instant, Liveness, Observation
-from eventvm.spec import BILLED, Restart, Spec
+from eventvm.spec import Restart, Spec
 from eventvm.views import Retry, Transition, described
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Handle:
 
     def describe(self) -> dict[str, Any]:
         """Describe it in plain values: phase, open request, last observation, what is being counted."""
+        self._engine.check_open()
         seen = self._cell.seen if self._cell is not None else None
         return described(self.machine, self._engine.clock.now(), seen)
 
@@ -138,6 +139,7 @@ class Handle:
 
     async def create(self, spec: Spec | None = None, **options: Unpack[Making]) -> Receipt:
         """Begin the life of a machine that does not exist yet, under this handle's name."""
+        self._engine.check_open()
         if self._cell is not None and not self.machine.over:
             raise AlreadyExists(machine=self.name, phase=self.title, command="create")
         made = await self._engine.create(self._name, spec, lifecycle=self._rules.name, **options)
@@ -168,11 +170,11 @@ class Handle:
 
     async def hibernate(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
         """Take a snapshot, and end the process once that is durable."""
-        return await self._send(commands.Hibernate, {"snapshot": checked(snapshot, "snapshot")}, options)
+        return await self._send(commands.Hibernate, {"snapshot": snapshot}, options)
 
     async def snapshot(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
         """Capture its state under a name."""
-        return await self._send(commands.Snapshot, {"snapshot": checked(snapshot, "snapshot")}, options)
+        return await self._send(commands.Snapshot, {"snapshot": snapshot}, options)
 
     async def delete_snapshot(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
         """Delete a snapshot, also after the end of its life."""
@@ -183,8 +185,7 @@ class Handle:
 
         Labels, restart, time to live, dev and disabled stay what they are, whatever the new spec says.
         """
-        fields = {"snapshot": snapshot, "spec": None if spec is None else checked_spec(spec)}
-        return await self._send(commands.Restore, fields, options)
+        return await self._send(commands.Restore, {"snapshot": snapshot, "spec": spec}, options)
 
     async def clone(
         self, name: str, snapshot: str, spec: Spec | None = None, **options: Unpack[Making]
@@ -194,7 +195,9 @@ class Handle:
 
     async def rename(self, name: str, **options: Unpack[Options]) -> Receipt:
         """Give it another name and free the old one."""
-        holder = await self._engine.log.find(checked(name, "name"))
+        self._engine.check_open()
+        limits.name(name)
+        holder = await self._engine.log.find(name)
         taken = holder is not None and holder.held and holder.stream != self.id
         if taken and not await self._engine.used(options.get("key")):
             raise AlreadyExists(machine=name, phase="held by another", command="rename")
@@ -212,13 +215,11 @@ class Handle:
         self, to: str, reason: str = "", *, data: Any = None, **options: Unpack[Sending]
     ) -> Receipt:
         """Record a move along one of its lifecycle's edges."""
-        fields = {"to": to, "data": checked_data(data)}
+        fields = {"to": to, "data": data}
         return await self._send(commands.Transition, fields, {"reason": reason, **options})
 
     async def force_phase(self, to: str, reason: str, **options: Unpack[Sending]) -> Receipt:
         """Set the phase against its lifecycle's edges; the reason is required and marked in every view."""
-        if not reason:
-            raise BadInput("a forced phase needs a reason")
         return await self._send(commands.Force, {"to": to}, {"reason": reason, **options})
 
     async def use(self, what: str = "exec") -> Receipt:
@@ -229,11 +230,6 @@ class Handle:
         self, liveness: Liveness, reason: str, *, at: Instant | None = None, **options: Unpack[Sending]
     ) -> Receipt:
         """Record what a person knows of it, and settle phase and ledger by that."""
-        if not reason:
-            raise BadInput("an attestation needs a reason: what makes you sure?")
-        if liveness == "unknown":
-            raise BadInput("attest what you know: alive or gone")
-        self._check_past(at)
         return await self._send(
             commands.Attest, {"liveness": liveness, "at": at}, {"reason": reason, **options}
         )
@@ -259,7 +255,7 @@ class Handle:
             "labels": labels or {}, "restart": restart, "ttl_seconds": ttl_seconds, "dev": dev,
             "disabled": disabled,
         }  # fmt: skip
-        return await self._send(commands.Amend, checked_amendment(fields), options)
+        return await self._send(commands.Amend, fields, options)
 
     async def label(self, /, **labels: str | None) -> Receipt:
         """Set labels, and take away those that are None; `amend` does so with a key or a reason."""
@@ -267,37 +263,33 @@ class Handle:
 
     async def correct(self, entry: Entry, at: Instant, reason: str, **options: Unpack[Sending]) -> Receipt:
         """Correct one entry of its ledger; the entry stays, and the correction names it."""
-        if not reason:
-            raise BadInput("a correction needs a reason")
-        self._check_past(at)
         fields = {
             "position": entry.position, "meter": entry.meter, "edge": entry.edge,
             "subject": entry.subject, "at": at,
         }  # fmt: skip
         return await self._send(commands.Correct, fields, {"reason": reason, **options})
 
-    def _check_past(self, at: Instant | None) -> None:
-        """Refuse an instant that has not come yet: nobody can have seen it."""
-        if at is not None and later(at, self._engine.clock.now()):
-            raise BadInput("the instant lies in the future; give the time at which it was so")
-
     async def reconcile(self) -> Receipt:
         """Look at it, and repair the record if it has drifted."""
+        self._engine.check_open()
         return await self._engine.look(self._born("reconcile"))
 
     async def tell(self, observation: Observation) -> Receipt:
         """Take what somebody else has seen of it; told twice or too late, it changes nothing."""
-        return await self._engine.look(self._born("tell"), observation)
+        self._engine.check_open()
+        return await self._engine.look(self._born("tell"), gate.seen(observation))
 
     def _send(self, kind: type[Command], fields: dict[str, Any], options: Options) -> Awaitable[Receipt]:
-        reason = checked_reason(options.pop("reason", ""))
+        reason = options.pop("reason", "")
         return self.send(kind(**fields, reason=reason), **cast("Sending", options))
 
     async def send(
         self, command: Command, *,
         key: str | None = None, actor: str = "", wait: bool = True, queue: bool = True,
     ) -> Receipt:  # fmt: skip
-        """Send any command of the catalogue."""
+        """Send any command of the catalogue; a life begins with `create` or `clone`."""
+        if isinstance(command, commands.Create | commands.Clone):
+            raise BadInput("a life begins with `create` or `clone`, which see to its definition and its name")
         cell = self._cell or self._engine.unborn(self._name, self._rules)
         receipt = await self._engine.submit(
             cell, command, key=key, name=self.name, actor=actor, wait=wait, queue=queue
@@ -324,10 +316,13 @@ class Handle:
         exists.
         """
         self._engine.check_open()
+        check_goals(self.machine, goals)
+        limits.position(0 if after is None else after)
         after = self._after if after is None else after
         try:
-            async with asyncio.timeout(timeout):
-                return await self._waited(goals, after)
+            with self._engine.cells.waited_for():
+                async with asyncio.timeout(limits.timeout(timeout)):
+                    return await self._waited(goals, after)
         except TimeoutError:
             wanted = " or ".join(goals)
             raise WaitTimeout(f"{self.name} is {self.title}, and not {wanted}, after {timeout:g} s") from None
@@ -345,6 +340,7 @@ class Handle:
         timeout: float | None = None,  # noqa: ASYNC109  # promised
     ) -> "ExitStatus":
         """Wait for the end of its life and say how it ended; refused before it has begun."""
+        self._engine.check_open()
         if self._cell is None or self.phase == self.lifecycle.initial:
             raise InvalidTransition(machine=self.name, phase=self.title, command="wait for the exit")
         await self.wait("terminal", after=0, timeout=timeout)
@@ -352,6 +348,7 @@ class Handle:
 
     async def exit_status(self) -> "ExitStatus":
         """Say when its life ended and with which error; refused while it goes on."""
+        self._engine.check_open()
         machine = self.machine
         if not (machine.terminal and machine.exists):
             raise InvalidTransition(machine=self.name, phase=self.title, command="read the exit status")
@@ -371,27 +368,31 @@ class Handle:
     async def data(self, kind: Any) -> Any: ...
     async def data(self, kind: Any) -> Any:
         """Read what was told with the move into its phase; None where that was no move or told nothing."""
+        self._engine.check_open()
         event = await self._entered() if self.machine.since else None
         return event.data_as(kind) if isinstance(event, Transitioned) else None
 
     async def history(self, last: int | None = None) -> list[Transition]:
         """List its changes of phase, oldest first; a copy, always."""
+        limits.amount(last or 0, "last")
         changes = await self._engine.history(self.id)
         last = last or self.lifecycle.history or len(changes)
         return changes[-last:]
 
     async def entries(self, *, known_at: int | None = None) -> list[Entry]:
         """List the entries of its ledger as they were known at a position."""
+        limits.position(known_at or 0)
         return (await self._engine.ledger(self.id)).known(known_at)
 
     async def intervals(
         self, *, as_of: Instant | None = None, known_at: int | None = None
     ) -> tuple[Interval, ...]:
         """List the intervals of its ledger: as of an instant, as known at a position."""
+        limits.position(known_at or 0)
         ledger = await self._engine.ledger(self.id)
         if as_of is None:
             return ledger.until(self._engine.clock.now(), known_at=known_at)
-        return ledger.intervals(as_of=as_of, known_at=known_at)
+        return ledger.intervals(as_of=limits.instant(as_of, "as_of"), known_at=known_at)
 
     def __repr__(self) -> str:
         return f"<{self.lifecycle.name} {self.name!r} {self.title} {self.id}>"
@@ -410,72 +411,3 @@ def _exit_error(machine: Machine, reason: str) -> str:
     if end is None or end.manner in ("graceful", "already_exited", "killed"):
         return ""
     return f"{end.manner}: {reason}" if reason else end.manner
-
-
-NAME_CHARACTERS = 128
-REASON_CHARACTERS = 1000
-KEY_CHARACTERS = 200
-DATA_BYTES = 65_536
-TTL_SECONDS = 1_000_000_000
-LARGEST = 2**63 - 1
-
-
-def checked(name: str, what: str) -> str:
-    """Refuse a name that could not be read back safely."""
-    plain = name.replace("-", "").replace("_", "").replace(".", "").replace(":", "").replace("/", "")
-    if not plain.isascii() or not plain.isalnum() or len(name) > NAME_CHARACTERS:
-        raise BadInput(
-            f"{what} {name!r} is refused: use 1 to {NAME_CHARACTERS} of A-Z a-z 0-9 - _ . : / "
-            "with a letter or digit"
-        )
-    return name
-
-
-def checked_spec(spec: Spec) -> Spec:
-    """Refuse amounts that no machine can have and no bill can count."""
-    for field in BILLED:
-        largest = LARGEST // 1000 if field == "cpus" else LARGEST  # cpus are counted in thousandths
-        if not 0 <= getattr(spec, field) <= largest:
-            raise BadInput(f"{field} is an amount from 0 to {largest}, not {getattr(spec, field)}")
-    return spec
-
-
-def checked_amendment(fields: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what could not be read back as an amendment."""
-    try:
-        msgspec.convert(fields, commands.Amend)
-    except msgspec.ValidationError as problem:
-        raise BadInput(f"such an amendment is not taken: {problem}") from None
-    if not 0 <= (fields["ttl_seconds"] or 0) <= TTL_SECONDS:
-        raise BadInput(f"ttl_seconds is a number from 0 to {TTL_SECONDS}, not {fields['ttl_seconds']}")
-    return fields
-
-
-def checked_data(data: Any) -> Any:
-    """Refuse data that is no JSON, or more of it than a record should hold."""
-    try:
-        plain = msgspec.to_builtins(data)
-        written = msgspec.json.encode(plain)
-        same = msgspec.json.decode(written) == plain
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as problem:
-        raise BadInput(f"data is what JSON can hold, or a msgspec Struct of it: {problem}") from problem
-    if not same:
-        raise BadInput("data must read back as it is: JSON knows no NaN, no infinity and no keys but text")
-    if len(written) > DATA_BYTES:
-        size = len(written)
-        raise BadInput(f"data has at most {DATA_BYTES} bytes as JSON, this has {size}; keep it elsewhere")
-    return plain
-
-
-def checked_key(key: str) -> str:
-    """Refuse a key that says nothing, or that is too long to be kept for ever."""
-    if not 0 < len(key) <= KEY_CHARACTERS or not key.isprintable():
-        raise BadInput(f"a key has 1 to {KEY_CHARACTERS} printable characters")
-    return key
-
-
-def checked_reason(reason: str) -> str:
-    """Refuse a reason that is too long to be a reason."""
-    if len(reason) > REASON_CHARACTERS:
-        raise BadInput(f"a reason has at most {REASON_CHARACTERS} characters, this one has {len(reason)}")
-    return reason

@@ -8,6 +8,7 @@ from uuid import UUID
 import anyio
 from msgspec import Struct
 
+from eventvm import limits
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.handle import Handle
 from eventvm.errors import BadInput
@@ -65,14 +66,16 @@ def _labelled(machine: Machine, label: str, value: str | None) -> bool:
 
 def wanted(lifecycles: Iterable[Lifecycle], filters: Filters) -> Wanted:
     """Make the filter, or refuse one that nothing could ever pass because a word of it is unknown."""
-    phase, lifecycle = filters.get("phase"), filters.get("lifecycle")
+    phase, lifecycle, prefix = filters.get("phase"), filters.get("lifecycle"), filters.get("prefix", "")
+    labels = _several(filters.get("label"))
+    for asked in (phase or "", lifecycle or "", prefix, *labels):
+        limits.word(asked, "filter", limits.PATH_CHARACTERS)
     possible = [one for one in lifecycles if lifecycle in (None, one.name)]
     if not possible:
         raise BadInput(f"no lifecycle {lifecycle!r} was ever known here")
     if phase is not None and not any(phase in _phases(one) for one in possible):
         raise BadInput(f"{phase!r} is no phase of {lifecycle or 'any lifecycle that is known here'}")
-    labels = tuple(_label(one) for one in _several(filters.get("label")))
-    return Wanted(phase, lifecycle, labels, filters.get("prefix", ""))
+    return Wanted(phase, lifecycle, tuple(map(_label, labels)), prefix)
 
 
 def _phases(definition: Lifecycle) -> Iterable[str]:
@@ -82,7 +85,7 @@ def _phases(definition: Lifecycle) -> Iterable[str]:
 def _several(label: str | tuple[str, ...] | None) -> tuple[str, ...]:
     if label is None:
         return ()
-    return (label,) if isinstance(label, str) else label
+    return label if isinstance(label, tuple) else (label,)
 
 
 def _label(asked: str) -> tuple[str, str | None]:
@@ -102,8 +105,7 @@ class Listing:
 
     async def page(self, wanted: Wanted, after: str | Handle, limit: int, *, ended: bool) -> Machines:
         """Give the next machines that are wanted, at most so many."""
-        if not 1 <= limit <= PAGE:
-            raise BadInput(f"a page has from 1 to {PAGE} machines, not {limit}")
+        limits.amount(limit, "limit", limits.MACHINES_LISTED, 1)
         begin = _id_of(after)
         return await (self._of_all(wanted, begin, limit) if ended else self._of_living(wanted, begin, limit))
 
@@ -150,8 +152,10 @@ def _id_of(after: str | Handle) -> str:
     given = after.id if isinstance(after, Handle) else after
     try:
         return str(UUID(given))
-    except ValueError:
-        raise BadInput(f"a page begins after the id of a machine, and {given!r} is none") from None
+    except (AttributeError, TypeError, ValueError):
+        raise BadInput(
+            f"a page begins after the id of a machine, and {limits.shown(given)} is none"
+        ) from None
 
 
 def _never_was(machine: Machine) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from eventvm import commands, events
+from eventvm import commands, events, limits
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.decisions import WHY, Outcome, attest, decide, fact, plan
@@ -81,6 +81,11 @@ class Turns:
 
     # --- a turn begins and ends
 
+    def check_room(self, cell: Cell) -> None:
+        """Refuse one more command where too many wait for their turn."""
+        if cell.queue is not None:
+            limits.room(len(cell.queue), limits.TURNS_QUEUED, f"commands that wait for {cell.machine.name}")
+
     def submit(self, turn: Turn, *, queue: bool = True) -> asyncio.Future[Receipt]:
         """Let a command take its turn; its future is the caller's and may be cancelled at any time."""
         cell = turn.cell
@@ -132,7 +137,7 @@ class Turns:
     def _begin(self, turn: Turn) -> None:
         machine = turn.cell.machine
         if self._closed:
-            self.end(turn, Closed("this engine was left; open the log again"))
+            self.end(turn, Closed())
         elif turn.command is None or turn.key is not None or machine.request is not None or machine.doubted:
             self._employ(turn, self._work(turn))
         else:

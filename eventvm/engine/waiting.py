@@ -2,10 +2,11 @@
 
 import asyncio
 
+from eventvm import limits
 from eventvm.decisions import reachable
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.receipt import Receipt, receipt_of
-from eventvm.errors import BadInput, EventvmError, Unreachable
+from eventvm.errors import BadInput, Closed, Unreachable
 from eventvm.machine import Machine
 from eventvm.record import Record
 
@@ -50,9 +51,14 @@ def hopeless(machine: Machine, wait: Wait, *, busy: bool) -> bool:
 def check_goals(machine: Machine, goals: tuple[str, ...]) -> None:
     """Refuse a goal that the lifecycle does not have."""
     known = (*machine.rules.definition.phases, SETTLED, TERMINAL)
+    if len(goals) > limits.GOALS:
+        raise BadInput(
+            f"a wait has at most {limits.GOALS} goals, not {len(goals)}; `settled` is one for many"
+        )
     for goal in goals or ("",):
         if goal not in known:
-            raise BadInput(f"{machine.rules.name} has no phase {goal!r}; wait for one of {', '.join(known)}")
+            wanted = limits.shown(goal)
+            raise BadInput(f"{machine.rules.name} has no phase {wanted}; wait for one of {', '.join(known)}")
 
 
 def notice(cell: Cell) -> None:
@@ -76,12 +82,13 @@ def decided(wait: Wait, machine: Machine, *, busy: bool) -> bool:
     return True
 
 
-def give_up(cells: Cells, problem: EventvmError) -> None:
+def give_up(cells: Cells) -> None:
     """Tell all who wait that nothing will be noticed any more."""
+    cells.left = True
     for cell in cells:
         for wait in cell.waits or ():
             if not wait.future.done():
-                wait.future.set_exception(problem)
+                wait.future.set_exception(Closed())
     for named in cells.named.values():
         named.set_result(None)
 
@@ -98,8 +105,11 @@ async def wait_for(
             return passed
         looked = until
     wait = Wait(goals, asyncio.get_running_loop().create_future(), hopeful=hopeful)
+    if cells.left:
+        raise Closed
     if not decided(wait, cell.machine, busy=cell.turn is not None):
         cell.waits = cell.waits or {}
+        limits.room(len(cell.waits), limits.WAITERS_OF_MACHINE, f"waits for {cell.machine.name}")
         cell.waits[wait] = None
     try:
         outcome = await wait.future

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from eventvm import commands, provider
+from eventvm import commands, limits, provider
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.decisions import Outcome
@@ -13,13 +13,10 @@ from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
 from eventvm.installed import PROVIDERS, Installed
 from eventvm.machine import Machine
-from eventvm.observation import Evidence, Observation, unknown
+from eventvm.observation import End, Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, Unclear, lacks, refusal
 from eventvm.spec import reshaped
 from eventvm.tables import Step
-
-FAULT_CHARACTERS = 500
-"""What a record keeps of a provider's error message."""
 
 BEGINS = ("start", "restore")
 """Calls that begin a new incarnation."""
@@ -33,13 +30,13 @@ class World:
         deadline_seconds: float, probe_seconds: float, effects_at_once: int, probes_at_once: int,
     ) -> None:  # fmt: skip
         """Take the providers that were given; `met` is told of each other one when it is first named."""
-        self.providers = {one.name: one for one in providers}
+        self.providers = {limits.name(one.name, "provider's name"): one for one in providers}
         self.lanes = Lanes(self.providers, effects=effects_at_once, probes=probes_at_once)
         self.installed = Installed()
         self._met = met
         self._clock = clock
-        self._deadline_seconds = deadline_seconds
-        self._probe_seconds = probe_seconds
+        self._deadline_seconds = limits.seconds(deadline_seconds, "deadline_seconds")
+        self._probe_seconds = limits.seconds(probe_seconds, "probe_seconds")
 
     def deadline(self, at: int, steps: int) -> int:
         """Say by when an effect of so many calls has ended, however each of them goes."""
@@ -91,7 +88,7 @@ class World:
         limit = asyncio.timeout(self._deadline_seconds)
         try:
             async with limit:
-                end, size = await provider.call(self._hand(machine), step.call, target, command)
+                end, size = answered(await provider.call(self._hand(machine), step.call, target, command))
         except Exception as problem:  # noqa: BLE001  # a failure of the world is an event, whatever its class
             fault, late = fault_of(problem), limit.expired()
             if late:
@@ -110,7 +107,7 @@ class World:
         target = Target(machine.id, machine.name, machine.incarnation, machine.spec)
         try:
             async with asyncio.timeout(self._probe_seconds):
-                return await self._hand(machine).probe(target)
+                return limits.observation(await self._hand(machine).probe(target))
         except TimeoutError:
             return unknown(machine.spec.provider, f"the probe did not end within {self._probe_seconds:g} s")
         except Exception as problem:  # noqa: BLE001  # unknown is an observation, not an error
@@ -119,8 +116,18 @@ class World:
             )
 
 
+def answered(told: tuple[Any, Any]) -> tuple[End | None, int]:
+    """Give what a provider says of a call; what no record can hold leaves open what became of it."""
+    end, size = told
+    try:
+        return None if end is None else limits.end(end), limits.amount(size, "size")
+    except BadInput as problem:
+        raise Unclear(f"the provider's answer is none: {problem}") from problem
+
+
 def fault_of(problem: Exception) -> Fault:
-    """Shorten an error to what a record may hold."""
-    message = " ".join(str(problem).split()) or type(problem).__name__
+    """Shorten an error to what a record may hold, and write it so that it can be shown."""
     hint = problem.hint if isinstance(problem, EventvmError) else ""
-    return Fault(type(problem).__name__, (f"{message}; {hint}" if hint else message)[:FAULT_CHARACTERS])
+    kind = type(problem).__name__
+    message = limits.brief(problem, limits.FAULT_CHARACTERS) or kind
+    return Fault(kind, limits.brief(f"{message}; {hint}" if hint else message, limits.FAULT_CHARACTERS))

@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anyio
-
+from eventvm import limits
 from eventvm.errors import BadInput
 from eventvm.log import EventLog
+from eventvm.logs.filesystem import refuse_network
 from eventvm.logs.memory import MemoryLog
 from eventvm.logs.restoring import restore
 from eventvm.logs.sqlite import SqliteLog
 from eventvm.logs.sqlite_reader import SqliteReader
+from eventvm.shelter import sheltered
 
 __all__ = ["open_log", "restore"]
 
@@ -27,12 +28,12 @@ async def open_log(
 
     Read-only it takes no lock, follows whoever writes, and refuses every append.
     """
+    limits.path(str(url))
     log = await (_opened_to_read(str(url)) if read_only else _opened(str(url), clock))
     try:
         yield log
     finally:
-        with anyio.CancelScope(shield=True):
-            await log.close()
+        await sheltered(log.close())
 
 
 async def _opened(url: str, clock: Callable[[], int]) -> EventLog:
@@ -62,4 +63,5 @@ def _path(text: str, url: str) -> Path:
         raise BadInput(f"{url!r} names no file")
     if not path.parent.is_dir():
         raise BadInput(f"the directory {path.parent} does not exist; create it first")
+    refuse_network(path)
     return path

@@ -21,6 +21,7 @@ from itertools import islice
 from msgspec import Struct
 from msgspec.structs import replace
 
+from eventvm import limits
 from eventvm.errors import (
     BadInput,
     Closed,
@@ -29,6 +30,7 @@ from eventvm.errors import (
     KeyTaken,
     LogError,
     NameTaken,
+    Overloaded,
     StaleVersion,
 )
 from eventvm.events import SCHEMA, decode, encode
@@ -87,10 +89,9 @@ class Batch:
             self.verdicts.append((ticket, (), refused))
             return
         try:
-            records = self._records(append, head)
-        except Exception as problem:  # noqa: BLE001  # a value that has no bytes fails in any way it likes
-            unwritable = BadInput(f"an event for {append.stream} cannot be written: {problem!r}")
-            self.verdicts.append((ticket, (), unwritable))
+            records = self._records(ticket, head)
+        except Exception as problem:  # noqa: BLE001  # what cannot be read back fails in any way it likes
+            self.verdicts.append((ticket, (), _unwritten(append, problem)))
             return
         last = records[-1]
         self.heads[append.stream] = Head(last.version, last.position, last.leaf)
@@ -128,17 +129,17 @@ class Batch:
             elif holder.stream == stream:
                 self.names[name] = replace(holder, held=False)
 
-    def _records(self, append: Append, head: Head) -> tuple[Record, ...]:
+    def _records(self, ticket: Ticket, head: Head) -> tuple[Record, ...]:
         """Make the records, each with its event as it will be read: what cannot be read is never written."""
+        append = ticket.append
         stream, actor, cause, recorded_at = append.stream, append.actor, append.cause, self.recorded_at
         position = self.tree.size
         version, previous, above = head.version, head.position, head.leaf
         key, digest = append.key, append.digest
         made = []
-        for event in append.events:
+        for body in ticket.bodies:
             position += 1
             version += 1
-            body = encode(event)
             hashed = leaf(
                 position, stream, version, recorded_at, actor, body,
                 key=key, digest=digest, cause=cause, schema=SCHEMA, previous=above,
@@ -160,6 +161,7 @@ class GroupCommit(ABC):
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._queue: deque[Ticket] = deque()
+        self._queued_bytes = 0
         self._tree = Tree()
         self._recorded_at = 0
         self._heads: dict[str, Head] = {}
@@ -196,14 +198,31 @@ class GroupCommit(ABC):
     def append(self, append: Append, /) -> Ticket:
         assert append.events, "an append has at least one event"
         ticket = Ticket(append)
-        if refused := self._halted or _unwritable(append):
+        if self._halted is not None:
+            ticket.settle(error=self._halted)
+            return ticket
+        try:
+            self._queue_up(ticket)
+        except EventvmError as refused:
             ticket.settle(error=refused)
-        else:
-            self._queue.append(ticket)
-            self._gathered.set()
         return ticket
 
+    def _queue_up(self, ticket: Ticket) -> None:
+        """Take a ticket, unless there is no room; the outcome of what is under way always has some."""
+        append = ticket.append
+        _check_words(append)
+        _encode(ticket)
+        size = self._queued_bytes + ticket.size
+        if (len(self._queue) >= limits.QUEUE_TICKETS or size > limits.QUEUE_BYTES) and not append.cause:
+            raise Overloaded(
+                f"{limits.QUEUE_TICKETS:,} appends of {limits.QUEUE_BYTES:,} bytes that wait to be written"
+            )
+        self._queue.append(ticket)
+        self._queued_bytes = size
+        self._gathered.set()
+
     async def read(self, *, stream: str | None = None, after: int = 0, limit: int = PAGE) -> Page:
+        limits.page(after, limit)
         until = self._tree.size
         records = self._recent(after, limit) if stream is None else None
         if records is None:
@@ -285,7 +304,8 @@ class GroupCommit(ABC):
         taken, records = [], 0
         while self._queue and records < BATCH_RECORDS:
             ticket = self._queue.popleft()
-            records += len(ticket.append.events)
+            records += len(ticket.bodies)
+            self._queued_bytes -= ticket.size
             taken.append(ticket)
         return taken
 
@@ -329,16 +349,36 @@ class GroupCommit(ABC):
                 waiter.set_result(None)
 
 
-def _unwritable(append: Append) -> BadInput | None:
+def _check_words(append: Append) -> None:
     """Refuse words that a store could not tell apart or not encode, before they reach others' batch."""
     words = "\n".join(
         (append.stream, append.actor, append.key or "", *append.reserves, *append.claims, *append.releases)
     )
     if "\0" in words or not (words.isascii() or _encodes(words)):
-        return BadInput(
-            f"an append to {append.stream!r} is refused: its words hold a NUL or half a character"
+        raise BadInput(f"an append to {append.stream!r} is refused: its words hold a NUL or half a character")
+    if len(words) > limits.WORDS_CHARACTERS or len(append.events) > limits.EVENTS_APPENDED:
+        raise BadInput(
+            f"an append has at most {limits.EVENTS_APPENDED} events, and words of at most "
+            f"{limits.WORDS_CHARACTERS} characters"
         )
-    return None
+
+
+def _encode(ticket: Ticket) -> None:
+    """Write events down; a value that has no bytes fails in any way it likes."""
+    append, size = ticket.append, 0
+    try:
+        ticket.bodies = bodies = [encode(event) for event in append.events]
+    except Exception as problem:
+        raise _unwritten(append, problem) from problem
+    for body in bodies:
+        size += len(body)
+    ticket.size = size
+    if size > limits.EVENT_BYTES < max(map(len, bodies)):
+        raise BadInput(f"an event for {append.stream} is refused: it has over {limits.EVENT_BYTES:,} bytes")
+
+
+def _unwritten(append: Append, problem: Exception) -> BadInput:
+    return BadInput(f"an event for {append.stream} cannot be written: {problem!r}")
 
 
 def _encodes(text: str) -> bool:

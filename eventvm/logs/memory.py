@@ -6,6 +6,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from eventvm import limits
 from eventvm.log import PAGE, Backup, Holder, Kept
 from eventvm.logs.group_commit import Batch, GroupCommit, Head, Known
 from eventvm.logs.part import Stopped
@@ -33,6 +34,7 @@ class Store:
         made = Store()
         made.records = list(self.records)
         made.streams = {stream: list(records) for stream, records in self.streams.items()}
+        made.order = list(self.order)
         made.holders, made.keys, made.tree = dict(self.holders), dict(self.keys), self.tree.copy()
         return made
 
@@ -99,6 +101,7 @@ class MemoryLog(GroupCommit):
         return None if position is None else self.store.records[position - 1]
 
     async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
+        limits.page(0, limit)
         begin = bisect_right(self.store.order, after)
         return tuple(self.store.order[begin : begin + limit])
 

@@ -44,6 +44,7 @@ from eventvm.logs.sqlite_reader import (
     read_holder,
     refuse_untouched,
     seal,
+    shut,
     translated,
 )
 from eventvm.merkle import Tree
@@ -193,7 +194,7 @@ class SqliteLog(SqliteReading, GroupCommit):
 
     async def _opened(self, connecting: Awaitable[aiosqlite.Connection]) -> aiosqlite.Connection:
         connection = await connecting
-        self._connections.push_async_callback(connection.close)
+        self._connections.push_async_callback(shut, connection)
         return connection
 
     async def _disconnect(self) -> None:

@@ -25,7 +25,16 @@ from typing import Any, NamedTuple
 import aiosqlite
 import anyio
 
-from eventvm.errors import Closed, LogDamaged, LogTooNew, LogTooOld, LogUnavailable, NotALog
+from eventvm import limits
+from eventvm.errors import (
+    BadInput,
+    Closed,
+    LogDamaged,
+    LogTooNew,
+    LogTooOld,
+    LogUnavailable,
+    NotALog,
+)
 from eventvm.events import decode
 from eventvm.log import PAGE, Append, Backup, Holder, Kept, Replay, Ticket, paged
 from eventvm.logs.migrations import MIGRATIONS
@@ -113,6 +122,7 @@ class SqliteReading(ABC):
         return read_record(rows[0]) if rows else None
 
     async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
+        limits.page(0, limit)
         return tuple(stream for (stream,) in await self.ask(STREAMS, (after, limit)))
 
     async def kept(self, view: str) -> Kept | None:
@@ -215,6 +225,7 @@ class SqliteReader(SqliteReading):
         self._tree = (await read_head(self)).tree
 
     async def read(self, *, stream: str | None = None, after: int = 0, limit: int = PAGE) -> Page:
+        limits.page(after, limit)
         if stream is not None or after + limit > self._tree.size:
             await self._refresh()
         until = self._tree.size
@@ -294,6 +305,7 @@ async def shut(connection: aiosqlite.Connection) -> None:
     """Close a connection, and its thread with it, though the caller be cancelled."""
     with anyio.CancelScope(shield=True):
         await connection.close()
+    connection._thread.join()  # noqa: SLF001  # it ends at once, and nobody else waits for it
 
 
 async def connect_reader(path: Path, *, immutable: bool = False) -> aiosqlite.Connection:
@@ -476,6 +488,8 @@ class translated:  # noqa: N801  # reads as a word in `with translated(path)`
         pass
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        if isinstance(problem, UnicodeEncodeError):
+            raise BadInput("half a character names nothing that is in a log") from problem
         if isinstance(problem, OSError):
             raise LogUnavailable(f"{self.path}: {problem.strerror}") from problem
         if not isinstance(problem, sqlite3.Error):

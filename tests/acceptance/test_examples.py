@@ -25,6 +25,13 @@ SAID = {
         "vision held a GPU for 0.",
         "(stop-crash)",
     ),
+    "plugin_host": (
+        "broken cannot be loaded: it ended with code 1",
+        "Starting -> Failed       it ended with code 1",
+        "Running -> Recovering   unexpected-exit",
+        "Starting -> Running      reloaded after unexpected-exit: attempt 1 of 3",
+        "phases: {'Failed': 1, 'Stopped': 2}",
+    ),
     "systemd_units": (
         "sleeper runs as eventvm-",
         "failing cannot snapshot: provider systemd does not support snapshot",

@@ -1,111 +1,22 @@
-"""The stores that each law is tried on; a new one is a class with `open`, `tamper`, `lose` and `assaults`."""
+"""What the tests of logs have in common: each store by itself, what is appended, and how it is read."""
 
-import itertools
-import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
-from functools import partial
+import sys
+from pathlib import Path
 
-import msgspec
 import pytest
 
-from eventvm.events import Transitioned
-from eventvm.log import Append, EventLog
-from eventvm.logs import open_log
-from eventvm.logs.memory import MemoryLog, Store
-from eventvm.observation import Instant
-from eventvm.record import Page, Record
+from eventvm.testing import contract_log
 
-AT = Instant(1_700_000_000_000_000_000, 1_000_000_000, "boot-1")
+sys.path.insert(0, str(Path(__file__).parent))
 
-REST = "recorded_at, actor, NULL, digest, cause, schema, body, leaf FROM records"
+from stores import Memory, Sqlite  # found by the line above: tests are no package
 
 
-class Memory:
-    """A log in memory, whose store outlives it."""
-
-    def __init__(self, _) -> None:
-        self.store = Store()
-
-    @asynccontextmanager
-    async def open(self, clock=time.time_ns) -> AsyncIterator[EventLog]:
-        log = MemoryLog(self.store, clock)
-        log.begin()
-        try:
-            yield log
-        finally:
-            await log.close()
-
-    def tamper(self, position: int, **changes) -> None:
-        """Change a record behind the log's back."""
-        self.store.records[position - 1] = msgspec.structs.replace(
-            self.store.records[position - 1], **changes
-        )
-
-    def lose(self, position: int) -> None:
-        """Take a record out behind the log's back."""
-        del self.store.records[position - 1]
-
-    def assaults(self) -> Iterator[Callable[[], object]]:
-        """Try to change the log by the means that anybody has."""
-        for field in Record.__struct_fields__:
-            yield partial(setattr, self.store.records[0], field, getattr(self.store.records[1], field))
-            yield partial(delattr, self.store.records[0], field)
-
-
-class Sqlite:
-    """A log in a file."""
-
-    def __init__(self, tmp_path) -> None:
-        self.path = tmp_path / "log.db"
-
-    def open(self, **options):
-        return open_log(self.path, **options)
-
-    @contextmanager
-    def raw(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            yield connection
-
-    def tamper(self, position: int, **changes) -> None:
-        ((column, value),) = changes.items()
-        value = value.decode() if column == "body" else value
-        with self.raw() as connection:
-            connection.execute("DROP TRIGGER records_are_not_updated")
-            connection.execute(f"UPDATE records SET {column} = ? WHERE position = ?", (value, position))
-
-    def lose(self, position: int) -> None:
-        with self.raw() as connection:
-            connection.execute("DROP TRIGGER records_are_not_deleted")
-            connection.execute("DELETE FROM records WHERE position = ?", (position,))
-
-    def assaults(self) -> Iterator[Callable[[], object]]:
-        with self.raw() as connection:
-            for statement in (
-                "UPDATE records SET actor = 'nobody' WHERE position = 1",
-                "UPDATE records SET position = 77 WHERE position = 1",
-                "DELETE FROM records WHERE position = 2",
-                "DELETE FROM records",
-                "UPDATE streams SET stream = 'b' WHERE id = 1",
-                "DELETE FROM streams",
-                "INSERT OR REPLACE INTO records SELECT * FROM records WHERE position = 1",
-                f"INSERT OR REPLACE INTO records SELECT 3, stream, 4, 3, {REST} WHERE position = 3",
-                f"INSERT INTO records SELECT 4, stream, 7, 3, {REST} WHERE position = 3",
-                f"INSERT INTO records SELECT 4, stream, 4, 2, {REST} WHERE position = 3",
-                f"INSERT INTO records SELECT 5, stream, 4, 3, {REST} WHERE position = 3",
-                "INSERT OR REPLACE INTO streams VALUES (1, 'b')",
-                "INSERT OR REPLACE INTO streams VALUES (2, 'a')",
-            ):
-                yield partial(connection.execute, statement)
-
-
-STORES = {"memory": Memory, "sqlite": Sqlite}
-
-
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[Memory, Sqlite], ids=["memory", "sqlite"])
 def store(request, tmp_path):
-    return STORES[request.param](tmp_path)
+    one = request.param()
+    one.path = tmp_path / "log.db"
+    return one
 
 
 @pytest.fixture
@@ -117,48 +28,16 @@ async def log(store):
 @pytest.fixture
 def adding():
     """Make an append: a stream, the version that it must be at, and what its events say."""
-
-    def make(stream: str, version: int, *marks: str, **more) -> Append:
-        events = tuple(Transitioned(at=AT, to=mark) for mark in marks or (f"{stream}@{version}",))
-        return Append(stream, events, version, **more)
-
-    return make
+    return contract_log.adding
 
 
 @pytest.fixture
 def everything():
     """Read a whole log, or a stream, page by page."""
-
-    async def read(log: EventLog, *, stream: str | None = None, limit: int = 1000) -> list[Record]:
-        records, after = [], 0
-        while True:
-            page: Page = await log.read(stream=stream, after=after, limit=limit)
-            assert len(page.records) <= limit
-            records += page.records
-            after = page.position
-            if page.end:
-                return records
-
-    return read
+    return contract_log.everything
 
 
 @pytest.fixture
 def said():
     """What the events of these records say."""
-    return lambda records: [record.event.to for record in records]
-
-
-@pytest.fixture
-def ticking():
-    """A wall clock that is told."""
-
-    class Told:
-        def __init__(self) -> None:
-            self.now = AT.wall
-            self.steps = itertools.repeat(0)
-
-        def __call__(self) -> int:
-            self.now += next(self.steps)
-            return self.now
-
-    return Told()
+    return contract_log.said

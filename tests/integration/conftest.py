@@ -7,15 +7,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 import pytest
 
-from eventvm.events import Transitioned
-from eventvm.log import Append, EventLog, Replay
-from eventvm.observation import Instant
+from eventvm.log import EventLog, Replay
 from eventvm.record import Record
-
-AT = Instant(1_700_000_000_000_000_000, 1_000_000_000, "boot-1")
+from eventvm.testing import contract_log
 
 PREAMBLE = """
 import asyncio, json, os, resource, signal, sqlite3, sys
@@ -47,12 +45,7 @@ def path(tmp_path):
 @pytest.fixture
 def adding():
     """Make an append: a stream, the version that it must be at, and what its events say."""
-
-    def make(stream: str, version: int, *marks: str, **more) -> Append:
-        events = tuple(Transitioned(at=AT, to=mark) for mark in marks or (f"{stream}@{version}",))
-        return Append(stream, events, version, **more)
-
-    return make
+    return contract_log.adding
 
 
 @pytest.fixture

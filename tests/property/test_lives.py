@@ -14,12 +14,12 @@ import pytest
 import simfleet
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from simworld import SPEC, World
+from specs import SPEC
 
 from eventvm.errors import EffectFailed, Refused
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.tables import Nothing
-from eventvm.testing import VirtualLoop
+from eventvm.testing import VirtualLoop, World
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
 LIVES, STEPS = (3_000 if THOROUGH else 500), 50

@@ -5,24 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from eventvm.testing import loop_factory
+from eventvm.testing import virtual
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-from simworld import World  # found by the line above: tests are no package
 
 SEED = 0
 
 
 @pytest.fixture
 def anyio_backend(request):
-    return ("asyncio", {"loop_factory": loop_factory(getattr(request, "param", SEED))})
+    return virtual(getattr(request, "param", SEED))
 
 
 @pytest.fixture
-async def world():
-    one = World()
-    await one.open()
-    yield one
-    await one.leave()
-    assert not one.simulated.violations
+def world(eventvm_world):
+    return eventvm_world

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from msgspec.structs import replace
-from simworld import LIFECYCLES, NEW, SPEC, Disk, World
+from specs import LIFECYCLES, NEW, SPEC
 
 from eventvm.engine.receipt import receipt_of
 from eventvm.errors import Closed, CommitUnknown, EffectFailed, EventvmError, LogUnavailable
@@ -15,7 +15,7 @@ from eventvm.lifecycles import plugin
 from eventvm.providers.simulated import Script
 from eventvm.spec import Spec
 from eventvm.tables import Refuse
-from eventvm.testing import VirtualLoop
+from eventvm.testing import Disk, VirtualLoop, World
 
 VERBS = (
     "start", "stop", "pause", "resume", "use", "advance_retry", "reset_retry", "hibernate", "snapshot",

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
-from simworld import NEW, SPEC
+from specs import NEW, SPEC
 
+from eventvm import limits
 from eventvm.errors import BadInput, EffectFailed, NotFound, OutcomeUnknown
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.provider import Target
@@ -71,10 +72,10 @@ async def test_what_could_not_be_read_back_is_refused(world):
     one = await world.engine.create("web", SPEC)
     for wish in (
         {"restart": "sometimes"}, {"labels": {"team": 1}}, {"labels": {1: "a"}}, {"ttl_seconds": -1},
-        {"ttl_seconds": 10**9 + 1}, {"ttl_seconds": 1.5}, {"dev": "yes"},
+        {"ttl_seconds": limits.TTL_SECONDS + 1}, {"ttl_seconds": 1.5}, {"dev": "yes"},
     ):  # fmt: skip
         refused = await world.refuses(one.amend(**wish, key="k"), BadInput, one)
-        assert str(refused).startswith(("such an amendment is not taken", "ttl_seconds is a number"))
+        assert "it takes" in str(refused)
     assert (await one.amend(ttl_seconds=10**9, key="k")).how == "done"
 
 

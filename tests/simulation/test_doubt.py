@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 import simfleet
-from simworld import SPEC, Witness, World, folded
+from specs import SPEC
 
 from eventvm import commands
 from eventvm.engine import RECONCILE_AT_ONCE, doubt
@@ -17,8 +17,7 @@ from eventvm.observation import Evidence, Observation
 from eventvm.provider import Unclear
 from eventvm.providers.simulated import Script
 from eventvm.spec import Spec
-from eventvm.testing import VirtualLoop
-from eventvm.views import of_machine
+from eventvm.testing import VirtualLoop, Witness, World, check_log
 
 PROFILES = ("vm", "hcsshim", "microvm", "cell")
 
@@ -459,16 +458,12 @@ class Drill(simfleet.Run):
 
     async def rest(self):
         await super().rest()
-        fleet = folded_fleet(self.world.store)
-        for machine in fleet:
+        fleet = await check_log(self.world.log)
+        for machine in fleet.machines.values():
             truth = self.world.simulated.world.get(machine.id)
             assert not machine.doubted or machine.over, machine
             if truth is not None and machine.rules.name != "plugin" and not machine.over:
                 assert truth.alive is bool(machine.counted("compute")), (machine, truth)
-
-
-def folded_fleet(store):
-    return [folded(store, stream) for stream in store.streams if of_machine(stream)]
 
 
 def drilled(seed):

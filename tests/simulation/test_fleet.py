@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import simfleet
-from simworld import Disk
 
 from eventvm.engine.effects import Effects
 from eventvm.engine.scribe import Scribe
 from eventvm.errors import LogDamaged
+from eventvm.testing import Disk
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
 SEEDS = int(os.environ.get("EVENTVM_SEEDS", "1500" if THOROUGH else "200"))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
-from simworld import SPEC
+from specs import SPEC
 
 from eventvm.errors import (
     AlreadyExists,

@@ -5,7 +5,7 @@ import gc
 from collections import Counter
 
 import pytest
-from simworld import SPEC, Witness, World
+from specs import SPEC
 
 from eventvm import commands
 from eventvm.engine import Handle
@@ -15,6 +15,7 @@ from eventvm.engine.turn import Turn
 from eventvm.engine.waiting import Wait
 from eventvm.errors import BadInput, Inconclusive, OutcomeUnknown
 from eventvm.providers.simulated import Script, Simulated
+from eventvm.testing import Witness, World
 from eventvm.views import counted
 
 MANY = 2_000
@@ -24,8 +25,8 @@ SLOW = Script(seconds=10)
 class Crowded(Witness):
     """A world that counts how many are in it at once."""
 
-    def __init__(self, clock, store):
-        super().__init__(clock, store)
+    def __init__(self, clock, durable):
+        super().__init__(clock, durable)
         self.acting = self.looking = self.most_acting = self.most_looking = 0
         self.stays_seconds = 0.001
 

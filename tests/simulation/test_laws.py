@@ -7,7 +7,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 from msgspec.structs import replace
-from simworld import NEW, SPEC, check_ledger
+from specs import NEW, SPEC
 
 from eventvm import lifecycle
 from eventvm.engine import waiting
@@ -29,6 +29,7 @@ from eventvm.observation import Clean, End, Evidence, Forced, Instant, Observati
 from eventvm.provider import Unclear
 from eventvm.spec import Spec
 from eventvm.tables import ANY, Arrow, Fact
+from eventvm.testing import check_ledger
 
 CLEAN = End("graceful", Clean(7))
 BARE = Spec(provider="bare", cpus=2)

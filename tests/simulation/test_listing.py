@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from simworld import SPEC
+from specs import SPEC
 
 from eventvm.engine.cells import VIEW, Cells
 from eventvm.errors import BadInput, EffectFailed, EventvmError

@@ -4,13 +4,14 @@
 import asyncio
 
 import pytest
-from simworld import NEW, SPEC, World
+from specs import NEW, SPEC
 
 from eventvm.engine.effects import Effects
 from eventvm.errors import EventvmError, OutcomeUnknown
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.observation import Evidence, Observation
 from eventvm.spec import RestoreFrom, Spec
+from eventvm.testing import World
 
 
 async def stopped(vm):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
-from simworld import SPEC
+from specs import SPEC
 
 from eventvm.errors import EffectFailed, OutcomeUnknown, Unreachable, Unsupported
 from eventvm.observation import Evidence, Observation

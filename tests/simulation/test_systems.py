@@ -7,8 +7,8 @@ import threading
 import anyio.from_thread
 import msgspec
 import pytest
-from simworld import LATER, SPEC
-from simworld import LIFECYCLES as NAMES
+from specs import LIFECYCLES as NAMES
+from specs import SPEC
 
 from eventvm.engine import Engine
 from eventvm.errors import (
@@ -28,6 +28,7 @@ from eventvm.logs import open_log
 from eventvm.observation import Absent, Clean, End, Evidence, Forced, Observation, Observed
 from eventvm.providers.simulated import Script, Simulated
 from eventvm.spec import RestoreFrom, Spec
+from eventvm.testing import LATER
 
 # --- hcsshim
 

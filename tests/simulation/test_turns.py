@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from simworld import SPEC
+from specs import SPEC
 
 from eventvm.errors import (
     Closed,

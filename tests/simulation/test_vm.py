@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from simworld import NEW, SPEC
+from specs import NEW, SPEC
 
 from eventvm.errors import (
     AlreadyExists,

@@ -4,7 +4,7 @@
 import asyncio
 
 import pytest
-from simworld import SPEC
+from specs import SPEC
 
 from eventvm.errors import BadInput, Closed, EffectFailed, InvalidTransition, Unreachable, WaitTimeout
 from eventvm.providers.simulated import Script

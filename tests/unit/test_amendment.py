@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from eventvm import commands, events
-from eventvm.decisions import LABELS, Outcome, fact
+from eventvm import commands, events, limits
+from eventvm.decisions import Outcome, fact
 from eventvm.errors import BadInput, NotFound
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.spec import SAID, Spec, reshaped
@@ -73,11 +73,11 @@ def test_a_machine_that_was_never_made_has_nothing_to_amend(life):
 
 def test_a_machine_has_as_many_labels_as_the_limit_and_no_more(made):
     """What a former release has made of too many may still be set anew and taken away."""
-    made.send(commands.Amend(labels={f"l{at}": "" for at in range(LABELS - 1)}))
-    assert len(made.machine.spec.labels) == LABELS
+    made.send(commands.Amend(labels={f"l{at}": "" for at in range(limits.LABELS - 1)}))
+    assert len(made.machine.spec.labels) == limits.LABELS
     made.refuses(commands.Amend(labels={"one": "more"}), BadInput)
     assert made.send(commands.Amend(labels={"one": "more", "team": None})) == "fact"
-    many = {f"l{at}": "" for at in range(LABELS + 2)}
+    many = {f"l{at}": "" for at in range(limits.LABELS + 2)}
     made.append(events.Amended(at=made.now, labels=many))
     assert made.send(commands.Amend(labels={"l0": "x", "l1": None})) == "fact"
 

@@ -1,6 +1,5 @@
 """Definitions and their laws: what contradicts itself cannot be built, and what is decided can happen."""
 
-from contextlib import suppress
 from itertools import pairwise
 
 import msgspec
@@ -11,14 +10,14 @@ from msgspec.structs import replace
 
 from eventvm import commands as c
 from eventvm import events
-from eventvm.decisions import Outcome, conclude, decide, plan, reachable
+from eventvm.decisions import decide, reachable
 from eventvm.errors import DefinitionRefused, IllegalEvent, InvalidTransition, NotFound, Refused
-from eventvm.lifecycle import Lifecycle, Rules, answers, arrows, encode
+from eventvm.lifecycle import Lifecycle, Rules, arrows, encode
 from eventvm.lifecycles import LIFECYCLES
-from eventvm.machine import Open, Request, blank, evolve, steps
+from eventvm.machine import blank, evolve
 from eventvm.observation import Evidence, Instant, Observation
 from eventvm.record import Record
-from eventvm.spec import RestoreFrom, Shape, Spec
+from eventvm.spec import Spec
 from eventvm.tables import (
     ANY,
     NEUTRAL,
@@ -32,26 +31,10 @@ from eventvm.tables import (
     Step,
     closes,
     keeps,
-    leaves,
     opens,
 )
-
-AT = Instant(1, 1, "b")
-
-WISHES = (
-    c.Create(name="n", lifecycle="x"),
-    c.Create(name="n", lifecycle="x", spec=Spec(restore_from=RestoreFrom("m", "s"))),
-    c.Create(name="n", lifecycle="x", spec=Spec(restore_from=RestoreFrom("m", "s", resume_immediately=True))),
-    c.Clone(name="n", lifecycle="x", source="m", snapshot="s"),
-    c.Start(), c.Stop(), c.Pause(), c.Resume(), c.Hibernate(snapshot="h"),
-    c.Snapshot(snapshot="t"), c.DeleteSnapshot(snapshot="s"), c.Restore(snapshot="s"),
-    c.Restore(snapshot="s", spec=Spec(cpus=4)),
-    c.Rename(name="o"), c.Destroy(), c.Destroy(force=True, reason="r"), c.Complete(code=1), c.Use(),
-    c.Attest(liveness="gone", reason="r"), c.Attest(liveness="alive", reason="r"), c.AdvanceRetry(),
-    c.ResetRetry(),
-)  # fmt: skip
-ROWS = {wish.row for wish in WISHES} | {"force", "correct"}
-
+from eventvm.testing import check_lifecycle, lifecycle_laws
+from eventvm.testing.lifecycle_laws import AT, WISHES, placed
 
 # --- a small lifecycle to break -----------------------------------------------------------------------
 
@@ -335,27 +318,10 @@ EVERY = pytest.mark.parametrize("definition", [*LIFECYCLES.values(), slot()], id
 
 
 @EVERY
-def test_every_phase_has_a_row(definition):
-    """Of answers, or of moves; nobody stands in a phase of which nothing is said."""
-    for phase in definition.phases:
-        assert answers(definition, phase) or definition.moves.get(phase) or phase in definition.ends, phase
-
-
-@EVERY
-def test_every_row_is_a_command(definition):
-    """A row under another name could never be asked for."""
-    rows = {command for row in definition.rows.values() for command in row} | set(definition.quarantine)
-    assert rows <= ROWS
-
-
-@EVERY
-def test_encode_then_decode_is_the_identity(definition):
-    """A definition holds no callables, so the log can record it and replay it."""
-    body = encode(definition)
-    again = msgspec.json.decode(body, type=Lifecycle)
-    assert again == definition
-    assert encode(again) == body
-    assert Rules(again).digest == Rules(definition).digest
+@pytest.mark.parametrize("law", lifecycle_laws.LAWS, ids=lambda law: law.__name__)
+def test_a_lifecycle_keeps_the_law(definition, law):
+    """Each law that users hold their own definitions to."""
+    law(definition)
 
 
 @EVERY
@@ -364,52 +330,14 @@ def test_the_digest_changes_with_the_definition(definition):
     assert Rules(replace(definition, name=f"{definition.name}-2")).digest != Rules(definition).digest
 
 
-@EVERY
-def test_every_lifecycle_reaches_its_end_from_every_phase(definition):
-    """And nothing comes after a terminal one."""
-    rules = Rules(definition)
-    for phase in definition.phases:
-        assert set(definition.ends) & rules.possible(phase), phase
-    for phase in definition.terminal:
-        assert rules.possible(phase) == {phase}
-
-
-@EVERY
-def test_every_phase_can_be_reached(definition):
-    """A phase that nothing leads to is not part of any life."""
-    assert Rules(definition).possible(definition.initial) == set(definition.phases)
-
-
-ALIVE_TO_THE_END = {("cell", "completed")}
+ALIVE_TO_THE_END = {"cell": ("completed",)}
 """Its work is done and its end is all that is left to it, as in the original."""
 
 
 @EVERY
 def test_nobody_is_stuck(definition):
     """A phase in which a machine may be alive is one of work, or has a way on that does not destroy it."""
-    may_live = {
-        phase for table in (definition.counts, definition.may_count) for phase in table.get("compute", ())
-    }
-    may_live |= {phase for phase, row in definition.found.items() if row.keys() & {"alive", "gone"}}
-    for phase in may_live - set(definition.active) - set(definition.ends):
-        ways = {*definition.moves.get(phase, ())}
-        for answer in (*answers(definition, phase).values(), *definition.found.get(phase, {}).values()):
-            ways |= set(targets(definition, phase, answer))
-        assert ways - {phase, *definition.ends} or (definition.name, phase) in ALIVE_TO_THE_END, phase
-
-
-def targets(definition, phase, answer):
-    """Give the phases that an answer leads to when all goes well."""
-    table = arrows(definition, phase)
-    for final in leaves(answer):
-        if isinstance(final, Fact) and final.event in table:
-            yield table[final.event].to
-        elif isinstance(final, Effect):
-            at = phase
-            for step in definition.effects[final.name]:
-                arrow = arrows(definition, at).get(step.ok)
-                at = arrow.to or at if arrow else at
-            yield at
+    check_lifecycle(definition, doomed=ALIVE_TO_THE_END.get(definition.name, ()))
 
 
 @EVERY
@@ -421,95 +349,7 @@ def test_a_settled_or_ended_machine_reaches_nothing_by_itself_but_what_is_found(
             assert reachable(placed(rules, phase)) == {phase}
 
 
-# --- whatever is decided can happen -------------------------------------------------------------------
-
-
-def placed(rules, phase, *, counting=True, attested="", quarantined=False, dev=True):
-    """A machine that stands in a phase, with all that a table might ask of it."""
-    definition = rules.definition
-    counted = tuple(
-        Open(meter, "", AT, Shape(), 1)
-        for meter, phases in definition.counts.items()
-        if phase in phases or (counting and phase in definition.may_count.get(meter, ()))
-    )
-    return replace(
-        blank("machine/1", rules, "n"), phase=phase, version=3, position=3, generation=2, holds=True,
-        spec=Spec(dev=dev), snapshots={"s": 1}, open=counted, attested=attested, quarantined=quarantined,
-        booted=True, incarnation=2,
-    )  # fmt: skip
-
-
-def placings(rules):
-    for phase in rules.definition.phases:
-        for counting in (True, False):
-            for attested in ("", "gone"):
-                yield placed(rules, phase, counting=counting, attested=attested)
-        if rules.definition.quarantine and phase in rules.definition.faulty:
-            yield placed(rules, phase, counting=False, quarantined=True)
-
-
-SEEN = (None, *(Observation(liveness, Evidence("p")) for liveness in ("alive", "gone", "unknown")))
-FAULT = events.Fault("Broken", "it broke")
-
-
-def happens(machine, decision, command):
-    """Fold whatever a decision may come to; an event that cannot happen raises."""
-    if isinstance(decision, Fact) and not isinstance(command, c.Correct):
-        outcome = Outcome(AT, reason="r")
-        made = fact_of(machine, decision.event, command, outcome)
-        after = evolve(machine, made, 4)
-        assert after.version == 4
-    elif isinstance(decision, Effect):
-        asked = events.Requested(
-            at=AT, command=command, effect=decision.name, host="h", owner="o", deadline=1
-        )  # fmt: skip
-        carried(evolve(machine, asked, 4))
-
-
-def fact_of(machine, tag, command, outcome):
-    """The event of a fact, by way of a request that consists of nothing else."""
-    rules = machine.rules
-    step = Step("create", tag, tag)
-    request = Request(1, command, "", "h", "o", 1)
-    event = conclude(replace(machine, request=request), step, outcome)
-    assert rules.name
-    return event
-
-
-def carried(machine):
-    """Try every step both ways, and go on as if it had worked."""
-    for step in steps(machine):
-        failed = conclude(machine, step, Outcome(AT, fault=FAULT))
-        after = evolve(machine, failed, 5)
-        assert (after.request is None) == (step.failed is not None)
-        done = conclude(machine, step, Outcome(AT))
-        machine = machine if done is None else evolve(machine, done, 5)
-    assert machine.request is None, "the last step closes the request"
-
-
-@EVERY
-def test_whatever_is_decided_can_happen(definition):
-    """In every phase, for every command and observation: it is refused, or each of its outcomes folds."""
-    rules = Rules(definition)
-    moves = [c.Transition(to=to) for to in definition.phases] + [c.Force(to=to) for to in definition.phases]
-    for machine in placings(rules):
-        for command in (*WISHES, *moves):
-            for seen in SEEN:
-                with suppress(Refused):
-                    decision = decide(machine, command, seen)
-                    assert not isinstance(decision, Look) or seen is None
-                    happens(machine, decision, command)
-
-
-@EVERY
-def test_whatever_is_planned_can_happen(definition):
-    """And once it has happened, the same sighting is no news."""
-    for machine in placings(Rules(definition)):
-        for seen in SEEN[1:]:
-            event = plan(machine, seen, AT)
-            if event is not None:
-                assert seen.liveness != "unknown"
-                assert plan(evolve(machine, event, 4), seen, AT) is None
+# --- what cannot happen -------------------------------------------------------------------------------
 
 
 @EVERY
@@ -532,7 +372,7 @@ def test_what_no_arrow_tells_of_cannot_happen(definition):
 
 
 def sample(field):
-    return {"at": AT, "fault": FAULT}.get(field.name, "x")
+    return {"at": AT, "fault": lifecycle_laws.FAULT}.get(field.name, "x")
 
 
 @EVERY

@@ -5,6 +5,7 @@ the ready tasks runs first is drawn from the seed, so one seed is one history an
 """
 
 import asyncio
+import math
 import random
 import selectors
 from collections import deque
@@ -34,7 +35,7 @@ class _Selector(selectors.DefaultSelector):
         if timeout is None:
             waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self.loop)))
             raise Deadlock(f"seed {self.loop.seed}: nothing can ever run again; waiting: {waiting}")
-        self.loop.now += max(timeout, 0.0)
+        self.loop.pass_by(timeout)
         return ready
 
 
@@ -51,6 +52,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass; asyncio must still tell now from a moment later, or no timer would ever be due."""
+        self.now += max(seconds, 0.0)
+        self._clock_resolution = max(1e-9, 2 * math.ulp(self.now))
 
     def run_in_executor(self, *_: Any) -> NoReturn:  # type: ignore[override]
         """Refuse: a thread would bring real time and chance in."""
@@ -82,7 +88,9 @@ class VirtualClock(Clock):
 
     def __init__(self, loop: VirtualLoop | None = None) -> None:
         running = loop or asyncio.get_running_loop()
-        assert isinstance(running, VirtualLoop), "this clock belongs to a VirtualLoop"
+        assert isinstance(running, VirtualLoop), (
+            "this clock belongs to a VirtualLoop: let the fixture anyio_backend return virtual()"
+        )
         self._loop = running
         self._random = random.Random(f"ids of {running.seed}")
         self._booted = 0.0
@@ -108,6 +116,11 @@ class VirtualClock(Clock):
         self._booted = self._loop.now
         self._boots += 1
         self.boot_id = f"{self._loop.seed:012x}{self._boots:04x}"
+
+
+def virtual(seed: int = 0) -> tuple[str, dict[str, Any]]:
+    """Give what a suite's fixture `anyio_backend` returns to run its tests in virtual time."""
+    return "asyncio", {"loop_factory": loop_factory(seed)}
 
 
 def loop_factory(seed: int = 0) -> Callable[[], VirtualLoop]:
