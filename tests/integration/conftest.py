@@ -15,6 +15,8 @@ from eventvm.log import EventLog, Replay
 from eventvm.record import Record
 from eventvm.testing import contract_log
 
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no package: what they share is found so
+
 PREAMBLE = """
 import asyncio, json, os, resource, signal, sqlite3, sys
 from eventvm.errors import *

@@ -26,7 +26,7 @@ SECONDS = 10.0
 
 def tiny(boot_args: str = "", **more) -> Spec:
     """Give the spec of a tiny guest that does as it is told."""
-    return Spec(provider="qemu", kernel=str(TINY), boot_args=boot_args, memory=8 << 20, **more)
+    return replace(Spec(provider="qemu", kernel=str(TINY), memory=8 << 20), boot_args=boot_args, **more)
 
 
 class Guests:

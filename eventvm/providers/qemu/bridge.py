@@ -257,12 +257,19 @@ class Bridge:
                 self.held = turn == "STOP"
             case "MIGRATION":
                 self._captured(event["data"]["status"])
+            case None if "error" in event:
+                self._again()
 
     def _captured(self, status: str) -> None:
         """Let a guest go on that ran when its capture began."""
         if status == "setup":
             self._goes_on = not self.held
-        elif status == "completed" and self._goes_on:
+        elif status == "completed":
+            self._again()
+
+    def _again(self) -> None:
+        """Ask again until it goes on: QEMU says that a capture is complete before it has quite let go of it."""
+        if self._goes_on and self.held:
             self.monitor.send("cont")
 
     def run(self, selector: selectors.BaseSelector) -> None:

@@ -23,6 +23,10 @@ class Gone(Unreachable):
     """Nobody accepts on QEMU's monitor, or it closed in the middle of a conversation."""
 
 
+class Declined(EventvmError):
+    """QEMU has heard the command and does not carry it out."""
+
+
 class Monitor:
     """A connected monitor."""
 
@@ -31,15 +35,25 @@ class Monitor:
 
     async def do(self, command: str, **arguments: Any) -> Any:
         """Carry out one command; what became of it is unknown when this raises Unreachable."""
-        from qemu.qmp import ExecInterruptedError, StateError  # noqa: PLC0415  # an extra, loaded when needed
+        from qemu.qmp import ExecInterruptedError, ExecuteError, StateError  # noqa: PLC0415  # an extra, loaded when needed
 
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
                 return await self._client.execute(command, arguments or None)
         except TimeoutError:
             raise Unreachable(f"QEMU did not answer {command} within {COMMAND_SECONDS:g} s") from None
+        except ExecuteError as problem:
+            raise Declined(f"QEMU declines {command}: {problem}") from None
         except (ExecInterruptedError, StateError, EOFError, OSError) as problem:
             raise Gone(f"QEMU closed its monitor during {command}") from problem
+
+    async def go_on(self) -> None:
+        """Let the guest go on; QEMU declines that until it has quite let go of a capture."""
+        async with asyncio.timeout(COMMAND_SECONDS):
+            while not (await self.do("query-status"))["running"]:
+                with suppress(Declined):
+                    await self.do("cont")
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def capture(self, descriptor: int) -> None:
         """Write the guest's memory into a file, and wait until it is whole."""

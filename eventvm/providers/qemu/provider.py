@@ -153,7 +153,7 @@ class Qemu:
                 await qmp.capture(descriptor)
                 os.fsync(descriptor)
                 if before:
-                    await qmp.do("cont")
+                    await qmp.go_on()
         finally:
             os.close(descriptor)
 
