@@ -1,5 +1,6 @@
 """Real guests for tests: what they are made of, what they leave behind, and how one waits for their end."""
 
+import asyncio
 import os
 import shutil
 from contextlib import asynccontextmanager
@@ -63,8 +64,13 @@ class Guests:
     async def heard(self, target: Target, what: str) -> None:
         """Wait until a guest has written something on its console."""
         console = self.run(target).path / "console.log"
-        while what not in (console.read_text() if console.exists() else ""):
-            await self.provider.probe(target)
+        await self.until(target, lambda _: console.exists() and what in console.read_text())
+
+    async def until(self, target: Target, holds) -> None:
+        """Look again and again until what is seen holds, for a bounded time."""
+        async with asyncio.timeout(SECONDS):
+            while not holds(await self.provider.probe(target)):
+                pass
 
     async def clear(self) -> None:
         """Destroy what the test has left, so that nothing is left but what should not be there."""

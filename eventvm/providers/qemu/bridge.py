@@ -176,12 +176,14 @@ class Monitor(Lines):
         self.say(json.dumps({"execute": name, "arguments": arguments}))
 
     def next(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Wait for a message; the events that come before it are kept for later."""
+        """Wait for a message; all others stay for later."""
+        seen = 0
         while True:
-            for message in self.messages():
+            for at, message in enumerate(self._waiting[seen:], seen):
                 if wanted(message):
-                    return message
-                self._waiting.append(message)
+                    return self._waiting.pop(at)
+            seen = len(self._waiting)
+            self._waiting += self.messages()
 
     def messages(self) -> list[dict[str, Any]]:
         lines = self.read()
@@ -209,6 +211,7 @@ class Bridge:
         self.key, self.nonce = secret["key"], secret["nonce"]
         self.reason = ""
         self.panicked = False
+        self.asked = False
         self.held = False
         self._goes_on = False
 
@@ -218,6 +221,8 @@ class Bridge:
         """Answer what the guest says; an exit that does not verify makes it begin under its key again."""
         if line == b"EVENTVM1 HELLO":
             self.rekey()
+        elif line == b"EVENTVM1 READY" and self.asked:
+            self.line.say("STOP")
         elif (told := EXIT.fullmatch(line)) is not None:
             code, via, mac = int(told[1]), told[2].decode(), told[3].decode()
             if hmac.compare_digest(mac, mac_of(self.key, self.nonce, code, via)):
@@ -252,6 +257,7 @@ class Bridge:
             case "GUEST_PANICKED":
                 self.panicked = True
             case "POWERDOWN":
+                self.asked = True
                 self.line.say("STOP")
             case "STOP" | "RESUME" as turn:
                 self.held = turn == "STOP"
