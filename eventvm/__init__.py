@@ -18,6 +18,7 @@ from eventvm.lifecycle import Lifecycle
 from eventvm.logs import open_log
 from eventvm.observation import End, Evidence, Instant, Observation
 from eventvm.provider import Provider, Target, Unclear
+from eventvm.providers.process import Process
 from eventvm.providers.simulated import Simulated
 from eventvm.record import Record
 from eventvm.spec import RestoreFrom, Spec
@@ -25,8 +26,8 @@ from eventvm.views import Transition
 
 __all__ = [
     "End", "Engine", "EventvmError", "Evidence", "Handle", "Instant", "Lifecycle", "Observation",
-    "Provider", "Receipt", "Record", "Report", "RestoreFrom", "Simulated", "Spec", "Target", "Transition",
-    "Unclear", "errors", "open", "open_log",
+    "Process", "Provider", "Receipt", "Record", "Report", "RestoreFrom", "Simulated", "Spec", "Target",
+    "Transition", "Unclear", "errors", "open", "open_log",
 ]  # fmt: skip
 
 logging.getLogger("eventvm").addHandler(logging.NullHandler())
@@ -43,12 +44,16 @@ async def open(  # the name that users expect
 ) -> AsyncIterator[Engine]:
     """Open the log at a path, `sqlite:PATH` or `memory:`, recover, and serve until the block is left.
 
-    Machines that run go on running. A provider named `simulated` is there unless one is given.
+    Machines that run go on running. The providers `simulated` and `process` are there, unless others of
+    these names are given.
     """
     clock = clock or Clock()
     given = list(providers)
-    if all(one.name != "simulated" for one in given):
+    names = {one.name for one in given}
+    if "simulated" not in names:
         given.append(Simulated(clock=clock))
+    if "process" not in names:
+        given.append(Process(clock=clock))
     async with (
         open_log(url, clock=clock.wall) as log,
         Engine(log, given, lifecycles, clock=clock, **options).running() as engine,

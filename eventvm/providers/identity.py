@@ -1,7 +1,11 @@
 """Which process is meant: a pid with the time of its start and the boot, which a recycled pid cannot fake."""
 
+import asyncio
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -22,8 +26,9 @@ class Identity(Struct, frozen=True, gc=False):
     def state(self) -> str:
         """Give the letter that the kernel has for its state; empty where the process is no more."""
         seen = _stat(self.pid)
-        alive = seen is not None and seen[1] == self.started and self.boot_id == boot_id()
-        return seen[0] if alive and seen is not None else ""
+        if seen is None or seen.started != self.started or self.boot_id != boot_id():
+            return ""
+        return seen.state
 
     def lives(self) -> bool:
         """Say whether it still runs; one that nobody has reaped yet does not."""
@@ -43,17 +48,68 @@ class Identity(Struct, frozen=True, gc=False):
         os.close(descriptor)
         return None
 
+    def signal(self, number: int) -> None:
+        """Send it a signal; one that is gone is left alone, and so is whoever has its pid now."""
+        if (descriptor := self.open()) is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, number)
+            os.close(descriptor)
+
+    async def ended(self) -> None:
+        """Wait until it has ended, however long that takes."""
+        descriptor = self.open()
+        if descriptor is None:
+            return
+        loop = asyncio.get_running_loop()
+        over = asyncio.Event()
+        loop.add_reader(descriptor, over.set)
+        try:
+            await over.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    async def ended_within(self, seconds: float) -> bool:
+        """Wait for its end for a while, and say whether it came."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ended()
+        except TimeoutError:
+            return not self.lives()
+        return True
+
+    def session(self) -> list["Identity"]:
+        """Find what still runs in the session that it led: after its end, what it has left behind."""
+        if self.boot_id != boot_id():
+            return []
+        pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+        seen = ((pid, _stat(pid)) for pid in pids)
+        return [
+            Identity(pid, stat.started, self.boot_id)
+            for pid, stat in seen
+            if stat is not None
+            and stat.session == self.pid
+            and stat.started >= self.started
+            and stat.state not in DEAD
+        ]
+
+
+class _Stat(NamedTuple):
+    state: str
+    session: int
+    started: int
+
 
 def identify(pid: int) -> Identity | None:
     """Say which process has this pid now."""
     seen = _stat(pid)
-    return None if seen is None else Identity(pid, seen[1], boot_id())
+    return None if seen is None else Identity(pid, seen.started, boot_id())
 
 
-def _stat(pid: int) -> tuple[str, int] | None:
-    """Read the state and the start of a process; its name may hold blanks and brackets."""
+def _stat(pid: int) -> _Stat | None:
+    """Read what the kernel says of a process; its name may hold blanks and brackets."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return fields[0], int(fields[19])
+    return _Stat(fields[0], int(fields[3]), int(fields[19]))
