@@ -191,10 +191,9 @@ async def test_a_guest_that_is_restored_twice_tells_its_code_under_two_keys(gues
         assert len(macs) == 3
 
 
-async def test_the_mac_is_the_one_that_the_page_gives(guests):
+def test_the_mac_is_the_one_that_the_page_gives():
     """A guest's author may check against this: docs/qemu.md has the same numbers."""
     key, nonce = "00" * 31 + "01", "0f" * 16
-    assert mac_of(key, nonce, 42, "self") == "f2c1"[:0] + mac_of(key, nonce, 42, "self")
     page = (Path(__file__).parents[2] / "docs" / "qemu.md").read_text()
     assert mac_of(key, nonce, 42, "self") in page
 
@@ -350,7 +349,7 @@ async def test_a_machine_begins_from_a_snapshot_at_once_or_when_it_is_told(guest
     ("field", "spec"),
     [
         ("kernel", Spec(provider="qemu")),
-        ("kernel", tiny() and replace(tiny(), kernel="/nowhere")),
+        ("kernel", replace(tiny(), kernel="/nowhere")),
         ("initrd", tiny(initrd="/nowhere")),
         ("rootfs", tiny(rootfs="/nowhere")),
         ("boot_args", replace(tiny("x"), kernel="", rootfs=str(TINY))),
@@ -371,7 +370,7 @@ async def test_what_cannot_be_honoured_is_refused_naming_the_field(guests, field
     async with eventvm.open("memory:", providers=[guests.provider]) as engine:
         with pytest.raises(errors.Unsupported, match=field):
             await engine.create("web", spec)
-        assert engine.log.tree.size == 0 or not (await engine.log.find("web"))
+        assert await engine.log.find("web") is None
         assert not guests.root.exists()
 
 
@@ -412,26 +411,19 @@ async def test_a_secret_reaches_the_guest_and_nothing_else(guests, tmp_path, mon
     secret = Secret(env="CANARY") if kind == "env" else Secret(file=str(tmp_path / "secret"))
     spec = tiny("secret=token count", secrets={"token": secret})
     async with eventvm.open(tmp_path / "log.db", providers=[guests.provider]) as engine:
-        vm = await engine.create("web", replace(spec, boot_args="count", secrets=spec.secrets))
+        vm = await engine.create("web", replace(spec, boot_args="count"))
         await vm.start()
         seen = b"".join(_readable(guests.root))
         await vm.destroy(force=True)
         vm = await engine.create("api", spec)
         await vm.start()
         await vm.wait("stopped", timeout=SECONDS)
-        assert vm.machine.end is None or True
-        events = [record async for record in _all(engine)]
-    code = [record.event.end.termination for record in events if record.event.__class__.__name__ == "Exited"]
-    assert code == [Clean(ord("c"))]
+        told = await ends(engine)
+    assert told[-1].termination == Clean(ord("c"))
     assert b"token" in seen
     assert canary.encode() not in seen
     for file in tmp_path.glob("log.db*"):
         assert canary.encode() not in file.read_bytes()
-
-
-async def _all(engine):
-    for record in (await engine.log.read(limit=engine.log.tree.size)).records:
-        yield record
 
 
 def _readable(root):
@@ -485,7 +477,6 @@ async def a_life(engine, name):
     await vm.delete_snapshot("s1")
     for each in (once, vm):
         await each.destroy()
-    return [entry.end for entry in []]
 
 
 async def test_a_real_life_is_told_as_it_was(guests, tmp_path):

@@ -1,5 +1,6 @@
 """The laws of eventvm.provider, over real guests under QEMU."""
 
+import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager
@@ -16,15 +17,15 @@ class TestQemu(ProviderContract):
     spec = tiny()
 
     @pytest.fixture(autouse=True)
-    async def guests(self, tmp_path):
+    def guests(self, tmp_path):
         self.world = Guests(tmp_path / "qemu")
         yield
-        await self.world.clear()
+        asyncio.run(self.world.clear())
         assert self.world.left() == []
 
     @asynccontextmanager
     async def open(self):
-        yield type(self.world)(self.world.root).provider
+        yield Guests(self.world.root).provider
 
     async def die(self, provider, target):
         os.kill(self.world.pid(target), signal.SIGKILL)
