@@ -1,7 +1,6 @@
 """Real guests for tests: what they are made of, what they leave behind, and how one waits for their end."""
 
 import asyncio
-import os
 import shutil
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -75,8 +74,7 @@ class Guests:
     async def clear(self) -> None:
         """Destroy what the test has left, so that nothing is left but what should not be there."""
         for id_ in machines(self.root).ids():
-            target = Target(id_, "guest", 1, Spec(provider="qemu"))
-            await self.provider.destroy(replace(target, id=id_))
+            await self.provider.destroy(Target(id_, "guest", 1, Spec(provider="qemu")))
         shutil.rmtree(self.root / "snapshots", ignore_errors=True)
 
     def left(self) -> list[str]:
@@ -90,7 +88,7 @@ def processes(root: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if os.readlink(process / "cwd").startswith(str(root)):
+            if (process / "cwd").readlink().is_relative_to(root):
                 found.append(f"{process.name}: {(process / 'cmdline').read_text()[:200]}")
         except OSError:
             continue

@@ -178,6 +178,12 @@ async def test_an_exit_code_of_an_earlier_incarnation_is_none(guests):
         assert (await guests.provider.probe(again)).end == GRACEFUL
 
 
+async def test_a_bridge_keeps_no_code_that_does_not_verify(guests):
+    async with guests.running("forge=7") as target:
+        await guests.over(target)
+        assert not (guests.run(target).path / "exit.json").exists()
+
+
 async def test_a_guest_that_is_restored_twice_tells_its_code_under_two_keys(guests):
     async with guests.running("code=3") as target:
         await guests.provider.snapshot(target, "s1")
@@ -207,7 +213,7 @@ async def test_a_recycled_pid_is_not_the_machine_and_is_left_alone(guests):
         file = guests.run(target).path / "vmm.json"
         true = file.read_text()
         await lose_the_bridge(guests, target)
-        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stranger:  # noqa: ASYNC220,S607  # at once
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stranger:  # noqa: ASYNC220  # at once
             file.write_text(json.dumps({**json.loads(true), "pid": stranger.pid}))
             seen = await guests.provider.probe(target)
             assert (seen.liveness, seen.end) == ("gone", LOST)
@@ -226,6 +232,15 @@ async def test_a_process_of_another_boot_is_gone(guests):
         file.write_text(json.dumps({**json.loads(true), "boot": "0" * 16}))
         assert (await guests.provider.probe(target)).liveness == "gone"
         file.write_text(true)
+
+
+async def test_another_machine_that_answers_in_its_place_is_not_taken_for_it(guests):
+    """Whoever answers on the monitor has to give the machine's own UUID."""
+    async with guests.running() as target, guests.running() as other:
+        socket = guests.run(target).path / "probe.sock"
+        socket.unlink()
+        socket.symlink_to(guests.run(other).path / "probe.sock")
+        assert (await guests.provider.probe(target)).liveness == "unknown"
 
 
 async def test_a_vmm_that_does_not_answer_is_unknown_and_is_not_gone(guests):
@@ -267,7 +282,7 @@ async def test_a_launch_that_fails_says_why_and_leaves_nothing_running(guests, t
         await guests.over(target)
         place = guests.place(target)
         place.amend(replace(place.made(), spec=spec))
-        with pytest.raises(errors.EventvmError, match="QEMU did not start: .*kernel"):
+        with pytest.raises(errors.EventvmError, match=r"QEMU did not start: .*kernel"):
             await guests.provider.start(replace(target, incarnation=2))
         seen = await guests.provider.probe(target)
         assert (seen.liveness, seen.evidence.incarnation) == ("gone", 1)
@@ -430,7 +445,7 @@ def _readable(root):
     """Read what others might: arguments and environments of all that works below a root, and its files."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if os.readlink(process / "cwd").startswith(str(root)):
+            if (process / "cwd").readlink().is_relative_to(root):
                 yield (process / "cmdline").read_bytes()
                 yield (process / "environ").read_bytes()
         except OSError:
@@ -440,12 +455,12 @@ def _readable(root):
             yield path.read_bytes()
 
 
-async def test_a_secret_that_cannot_be_read_is_named_by_its_place(guests, tmp_path):
+async def test_a_secret_that_cannot_be_read_is_named_by_its_place(guests):
     async with guests.running("exit=1") as target:
         await guests.over(target)
         place = guests.place(target)
         place.amend(replace(place.made(), spec=tiny(secrets={"token": Secret(env="NOT_SET_AT_ALL")})))
-        with pytest.raises(errors.EventvmError, match="token cannot be read from .* NOT_SET_AT_ALL"):
+        with pytest.raises(errors.EventvmError, match=r"token cannot be read from .* NOT_SET_AT_ALL"):
             await guests.provider.start(replace(target, incarnation=2))
 
 
@@ -459,7 +474,7 @@ async def ends(engine):
     return [end for end in told if end is not None]
 
 
-async def a_life(engine, name):
+async def a_life(engine, guests, name):
     """Boot, exit with 42, start, snapshot, kill, restore, power button, destroy."""
     once = await engine.create(f"{name}-once", tiny("exit=42"))
     await once.start()
@@ -467,9 +482,7 @@ async def a_life(engine, name):
     vm = await engine.create(name, tiny("code=3"))
     await vm.start()
     await vm.snapshot("s1")
-    provider = engine._world.providers["qemu"]
-    pid = Guests(provider.root).run(vm).vmm().pid
-    os.kill(pid, signal.SIGKILL)
+    os.kill(guests.pid(vm), signal.SIGKILL)
     await vm.wait("stopped", timeout=SECONDS * 3)
     await vm.restore("s1")
     assert (vm.phase, vm.machine.incarnation) == ("running", 2)
@@ -481,7 +494,7 @@ async def a_life(engine, name):
 
 async def test_a_real_life_is_told_as_it_was(guests, tmp_path):
     async with eventvm.open(tmp_path / "log.db", providers=[guests.provider]) as engine:
-        await a_life(engine, "web")
+        await a_life(engine, guests, "web")
         told = await ends(engine)
     assert told[:3] == [End("already_exited", Clean(42)), KILLED, End("graceful", Clean(3))]
 
@@ -492,7 +505,7 @@ async def test_many_lives_beside_each_other_all_go_well(guests, tmp_path):
 
         async def live(name):
             async with turns:
-                await a_life(engine, name)
+                await a_life(engine, guests, name)
 
         await asyncio.gather(*(live(f"web-{number}") for number in range(LIVES)))
         told = await ends(engine)
@@ -511,7 +524,10 @@ async def test_a_stop_that_fails_while_the_guest_lives_is_repaired_by_a_start(gu
         with pytest.raises(errors.EffectFailed):
             await vm.stop()
         before = await vm.entries()
-        assert (vm.phase, [entry.edge for entry in before if entry.meter == "compute"]) == ("error", ["start"])
+        assert (vm.phase, [entry.edge for entry in before if entry.meter == "compute"]) == (
+            "error",
+            ["start"],
+        )
         receipt = await vm.start()
         assert (vm.phase, receipt.how) == ("running", "reconciled")
         assert await vm.entries() == before
@@ -588,7 +604,8 @@ async def test_an_exit_while_no_engine_runs_is_learned_with_its_true_code(guests
 async def test_a_launch_whose_engine_is_killed_half_way_leaves_nothing_running(guests, tmp_path):
     """Before the guest runs the bridge looks whether anybody still waits."""
     program = ADOPTED.replace('print("started", flush=True)', "").replace(
-        "await vm.start()", 'asyncio.ensure_future(vm.start()); await asyncio.sleep(0.03); print("x", flush=True)'
+        "await vm.start()",
+        'asyncio.ensure_future(vm.start()); await asyncio.sleep(0.03); print("x", flush=True)',
     )
     arguments = [tmp_path / "log.db", guests.root, Path(__file__).parent, ""]
     with subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE) as other:  # noqa: ASYNC220
@@ -609,6 +626,7 @@ async def test_kvm_is_used_only_where_a_guest_runs_under_it():
     proven = os.access("/dev/kvm", os.R_OK | os.W_OK) and await runs("kvm")
     assert await accelerator() == ("kvm" if proven else "tcg")
     assert await runs("tcg")
+    assert not await runs("an accelerator that nobody has")
 
 
 def test_the_tiny_guest_was_built_from_the_sources_that_are_there():

@@ -50,7 +50,9 @@ def initrd(tmp_path_factory):
     subprocess.run(["gcc", "-O2", "-static", "-o", guest, TINY.parent / "linux.c"], check=True)
     files = {"bin": b"", "bin/busybox": Path("/bin/busybox").read_bytes(), "init": guest.read_bytes()}
     archive = directory / "initrd.cpio"
-    archive.write_bytes(b"".join(_entry(name, data) for name, data in files.items()) + _entry("TRAILER!!!", b""))
+    archive.write_bytes(
+        b"".join(_entry(name, data) for name, data in files.items()) + _entry("TRAILER!!!", b"")
+    )
     return str(archive)
 
 

@@ -274,7 +274,7 @@ class Bridge:
             self._again()
 
     def _again(self) -> None:
-        """Ask again until it goes on: QEMU says that a capture is complete before it has quite let go of it."""
+        """Ask until it goes on: QEMU says that a capture is complete before it has let go of it."""
         if self._goes_on and self.held:
             self.monitor.send("cont")
 
