@@ -21,8 +21,10 @@ from eventvm.provider import Source
 from eventvm.providers.identity import Identity
 from eventvm.providers.qemu import TINY, Qemu
 from eventvm.providers.qemu.accelerator import accelerator, runs
+from eventvm.providers.qemu.arguments import argv
 from eventvm.providers.qemu.bridge import mac_of
 from eventvm.providers.qemu.ladder import gone
+from eventvm.providers.qemu.launch import launch
 from eventvm.providers.qemu.monitor import monitor
 from eventvm.spec import Drive, Interface, RateLimit, Secret
 
@@ -52,6 +54,16 @@ async def by_itself(guests, target):
 
 
 async def stop(guests, target):
+    await guests.provider.stop(target)
+
+
+async def stop_once_it_speaks(guests, target):
+    await guests.heard(target, "3\n")
+    await guests.provider.stop(target)
+
+
+async def pause_and_stop(guests, target):
+    await guests.provider.pause(target)
     await guests.provider.stop(target)
 
 
@@ -103,6 +115,12 @@ async def lose_the_bridge_and_stop(guests, target):
         pytest.param("exit=42", by_itself, End("already_exited", Clean(42)), "bridge", id="exits"),
         pytest.param("code=3 deaf", stop, End("graceful", Clean(3)), "bridge", id="power-button"),
         pytest.param("code=4 numb", stop, End("graceful", Clean(4)), "bridge", id="asked-by-the-bridge"),
+        pytest.param(
+            "numb count", stop_once_it_speaks, End("graceful", Clean(0)), "bridge", id="asked-in-mid-life"
+        ),
+        pytest.param(
+            "code=2", pause_and_stop, End("graceful", Clean(2)), "bridge", id="stopped-while-paused"
+        ),
         pytest.param("off", by_itself, GRACEFUL, "monitor", id="powers-off-without-a-code"),
         pytest.param("mute", stop, GRACEFUL, "monitor", id="knows-no-bridge"),
         pytest.param("forge=7", by_itself, GRACEFUL, "monitor", id="forges-a-code"),
@@ -261,6 +279,37 @@ async def test_of_many_that_start_a_machine_at_once_one_launches_it(guests):
         await guests.over(again)
         launches = (guests.run(again).path / "console.log").read_text().count("tiny guest")
         assert launches == 1
+
+
+async def test_of_many_that_hold_it_for_stopped_one_gets_the_lock(guests):
+    """Engines in two processes that have both looked, and both seen it stopped."""
+    async with guests.running("exit=1") as target:
+        await guests.over(target)
+        place, again = guests.place(target), replace(target, incarnation=2)
+        command = argv(target.id, target.spec, "tcg", incoming=False)
+        plan = {"secrets": {}, "ram": "", "paused": False}
+        launches = [launch(place, again.incarnation, command, plan) for _ in range(3)]
+        told = await asyncio.gather(*launches, return_exceptions=True)
+        assert sorted(type(each).__name__ for each in told) == ["NoneType", "Unclear", "Unclear"]
+        await guests.over(again)
+
+
+async def test_no_path_is_too_long_for_its_sockets(tmp_path):
+    """A socket's path may have 108 bytes, and a state directory more."""
+    guests = Guests(tmp_path / ("long-" * 30))
+    async with guests.running("code=1") as target:
+        assert (await guests.provider.probe(target)).liveness == "alive"
+        assert await guests.provider.stop(target) == End("graceful", Clean(1))
+        await guests.clear()
+    assert guests.left() == []
+
+
+async def test_only_its_user_may_enter_what_it_keeps(guests):
+    """Keys, consoles, and the memory of guests."""
+    async with guests.running() as target:
+        await guests.provider.snapshot(target, "s1")
+        for path in (guests.root / "machines", guests.place(target).path, guests.root / "snapshots"):
+            assert path.stat().st_mode & 0o077 == 0
 
 
 async def test_a_start_sets_a_bridge_beside_a_machine_that_has_lost_its_own(guests):

@@ -210,7 +210,6 @@ class Bridge:
         secret = json.loads(Path("key").read_text())
         self.key, self.nonce = secret["key"], secret["nonce"]
         self.reason = ""
-        self.panicked = False
         self.asked = False
         self.held = False
         self._goes_on = False
@@ -254,8 +253,6 @@ class Bridge:
         match event.get("event"):
             case "SHUTDOWN":
                 self.reason = event["data"]["reason"]
-            case "GUEST_PANICKED":
-                self.panicked = True
             case "POWERDOWN":
                 self.asked = True
                 self.line.say("STOP")
@@ -313,7 +310,7 @@ class Bridge:
             while select.select([self._socket(speaks)], [], [], 0)[0] and speaks():
                 pass
         status = self.vmm.ended()
-        end = {"reason": self.reason, "panicked": self.panicked, "status": status, "at": now()}
+        end = {"reason": self.reason, "status": status, "at": now()}
         written("end.json", end)
 
     def _socket(self, speaks: Callable[[], bool]) -> socket.socket:

@@ -39,7 +39,7 @@ def _unverified(ended: Ended | None, rung: str) -> tuple[End, str, str]:
         end = End("killed", Forced()) if rung in ("quit", "kill") else LOST
         return end, "qemu process", "it is gone, and no bridge saw it end"
     if ended.reason:
-        manner = "crashed" if ended.panicked else MANNERS.get(ended.reason, "lost")
+        manner = MANNERS.get(ended.reason, "lost")
         return End(manner, Forced()), "qemu monitor", f"QEMU ended: {ended.reason}"
     if ended.status in KILLS or (rung == "kill" and ended.status is None):
         return End("killed", Forced()), "qemu process", "QEMU was killed"

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from eventvm.provider import Unclear
 from eventvm.providers.identity import Identity
-from eventvm.providers.qemu.monitor import Unreachable, monitor
+from eventvm.providers.qemu.monitor import Declined, Unreachable, monitor
 from eventvm.providers.qemu.places import Place, Run
 
 GRACE_SECONDS = 10.0
@@ -33,8 +33,9 @@ class Rung(Struct, frozen=True):
 
 
 async def press(run: Run) -> None:
-    """Press the power button; the bridge sees it, and asks the guest as well."""
+    """Press the power button; the bridge sees it, and asks the guest, which must not stand still, as well."""
     async with monitor(run.path) as qmp:
+        await qmp.go_on()
         await qmp.do("system_powerdown")
 
 
@@ -88,7 +89,7 @@ async def _ends(run: Run, identity: Identity, rung: Rung) -> bool:
     while left > 0:
         try:
             await rung.act(run)
-        except Unreachable:
+        except (Unreachable, Declined):
             return await gone(identity, min(left, rung.again_seconds, SHORTEST_SECONDS))
         if await gone(identity, min(left, rung.again_seconds)):
             return True

@@ -49,11 +49,14 @@ class Monitor:
 
     async def go_on(self) -> None:
         """Let the guest go on; QEMU declines that until it has quite let go of a capture."""
-        async with asyncio.timeout(COMMAND_SECONDS):
-            while not (await self.do("query-status"))["running"]:
-                with suppress(Declined):
-                    await self.do("cont")
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                while not (await self.do("query-status"))["running"]:
+                    with suppress(Declined):
+                        await self.do("cont")
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        except TimeoutError:
+            raise Unreachable("QEMU does not let its guest go on") from None
 
     async def capture(self, descriptor: int) -> None:
         """Write the guest's memory into a file, and wait until it is whole."""

@@ -64,7 +64,6 @@ class Ended(Struct, frozen=True):
     """How QEMU went, as its bridge saw it."""
 
     reason: str
-    panicked: bool
     status: int | None
     at: Instant
 
@@ -183,7 +182,8 @@ class Place:
         """Make a directory that a snapshot is gathered in; it counts once it is kept."""
         begun = self.captures / f".{quote(snapshot, safe='')}"
         shutil.rmtree(begun, ignore_errors=True)
-        begun.mkdir(mode=0o700, parents=True)
+        for path in (self.captures.parent, self.captures, begun):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return begun
 
     def keep_capture(self, snapshot: str, begun: Path, made: Made) -> int:
