@@ -287,7 +287,7 @@ async def test_of_many_that_hold_it_for_stopped_one_gets_the_lock(guests):
         await guests.over(target)
         place, again = guests.place(target), replace(target, incarnation=2)
         command = argv(target.id, target.spec, "tcg", incoming=False)
-        plan = {"secrets": {}, "ram": "", "paused": False}
+        plan = {"secrets": {}, "ram": "", "paused": False, "console_bytes": 1 << 20}
         launches = [launch(place, again.incarnation, command, plan) for _ in range(3)]
         told = await asyncio.gather(*launches, return_exceptions=True)
         assert sorted(type(each).__name__ for each in told) == ["NoneType", "Unclear", "Unclear"]
@@ -302,6 +302,15 @@ async def test_no_path_is_too_long_for_its_sockets(tmp_path):
         assert await guests.provider.stop(target) == End("graceful", Clean(1))
         await guests.clear()
     assert guests.left() == []
+
+
+async def test_a_guest_that_writes_much_fills_no_disk(guests):
+    """Two files of a bounded size are kept of its console, and the older one goes."""
+    guests.provider.console_bytes = 32
+    async with guests.running("count") as target:
+        directory = guests.run(target).path
+        await guests.until(target, lambda _: (directory / "console.log.1").exists())
+        assert (directory / "console.log.1").stat().st_size < 64
 
 
 async def test_only_its_user_may_enter_what_it_keeps(guests):

@@ -115,7 +115,6 @@ def argv(id: str, spec: Spec, accelerator: str, *, incoming: bool) -> list[str]:
         *("-nodefaults", "-no-user-config", "-display", "none", "-S", "-no-reboot"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *("-uuid", uuid_of(id), "-name", f"guest={id}", "-device", "pvpanic"),
-        *("-chardev", "file,id=console,path=console.log,append=on"),
         *("-serial", "chardev:console", "-serial", "chardev:line"),
         *("-mon", "chardev=qmp,mode=control", "-mon", "chardev=probe,mode=control"),
         *("-mon", "chardev=watch,mode=control"),

@@ -30,8 +30,8 @@ LAUNCH_SECONDS = 30.0
 ATTACH_SECONDS = 5.0
 LINE_BYTES = 256
 MESSAGE_BYTES = 1 << 20
-SOCKETS = ("qmp", "probe", "watch", "line")
-"""The monitors of the engine, of its probes and of this program, and the serial line to the guest."""
+SOCKETS = ("qmp", "probe", "watch", "line", "console")
+"""The monitors of the engine, of its probes and of this program, and the guest's serial ports."""
 EXIT = re.compile(rb"EVENTVM1 EXIT ([0-9]{1,10}) ([a-z]{1,16}) ([0-9a-f]{64})")
 
 
@@ -196,17 +196,49 @@ class Monitor(Lines):
         return kept
 
 
+class Console:
+    """What the guest writes on its first serial port: two files of a bounded size, the newer one open."""
+
+    def __init__(self, limit: int) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect("console.sock")
+        self._limit = limit
+
+    def pump(self) -> bool:
+        """Keep a chunk of what there is; a disk that is full loses it, and holds nobody up."""
+        try:
+            data = self.socket.recv(65536)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+        with suppress(OSError):
+            self._keep(data)
+        return bool(data)
+
+    def _keep(self, data: bytes) -> None:
+        descriptor = os.open("console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, data)
+            full = os.fstat(descriptor).st_size >= self._limit
+        finally:
+            os.close(descriptor)
+        if full:
+            Path("console.log").rename("console.log.1")
+
+
 # --- the bridge ---------------------------------------------------------------------------------------------
 
 
 class Bridge:
     """One incarnation, from the launch to the end."""
 
-    def __init__(self, vmm: Vmm, incarnation: int, seconds: float) -> None:
+    def __init__(self, vmm: Vmm, plan: dict[str, Any], seconds: float) -> None:
         self.vmm = vmm
-        self.incarnation = incarnation
+        self.incarnation = plan["incarnation"]
         self.monitor = Monitor(seconds)
         self.line = Lines("line.sock", LINE_BYTES, seconds)
+        self.console = Console(plan["console_bytes"])
         secret = json.loads(Path("key").read_text())
         self.key, self.nonce = secret["key"], secret["nonce"]
         self.reason = ""
@@ -277,13 +309,14 @@ class Bridge:
 
     def run(self, selector: selectors.BaseSelector) -> None:
         """Serve until QEMU is gone."""
-        for lines in (self.monitor, self.line):
-            lines.socket.setblocking(False)  # noqa: FBT003  # the name of the standard library
+        for one in (self.monitor, self.line, self.console):
+            one.socket.setblocking(False)  # noqa: FBT003  # the name of the standard library
         for event in self.monitor.kept():
             self.happened(event)
         selector.register(self.vmm.pidfd, selectors.EVENT_READ)
         selector.register(self.monitor.socket, selectors.EVENT_READ, self._monitor_speaks)
         selector.register(self.line.socket, selectors.EVENT_READ, self._guest_speaks)
+        selector.register(self.console.socket, selectors.EVENT_READ, self.console.pump)
         alive = True
         while alive:
             for key, _ in selector.select():
@@ -306,15 +339,17 @@ class Bridge:
 
     def finish(self) -> None:
         """Hear what was said last, and write the end down."""
-        for speaks in (self._monitor_speaks, self._guest_speaks):
-            while select.select([self._socket(speaks)], [], [], 0)[0] and speaks():
+        rest = (
+            (self.monitor.socket, self._monitor_speaks),
+            (self.line.socket, self._guest_speaks),
+            (self.console.socket, self.console.pump),
+        )
+        for end_of, speaks in rest:
+            while select.select([end_of], [], [], 0)[0] and speaks():
                 pass
         status = self.vmm.ended()
         end = {"reason": self.reason, "status": status, "at": now()}
         written("end.json", end)
-
-    def _socket(self, speaks: Callable[[], bool]) -> socket.socket:
-        return self.monitor.socket if speaks == self._monitor_speaks else self.line.socket
 
 
 # --- the program --------------------------------------------------------------------------------------------
@@ -360,7 +395,7 @@ def launched(plan: dict[str, Any], control: socket.socket) -> Bridge:
     ram = inherited(os.open(plan["ram"], os.O_RDONLY)) if plan["ram"] else -1
     vmm = Vmm.spawned(arguments(plan))
     try:
-        bridge = Bridge(vmm, plan["incarnation"], LAUNCH_SECONDS)
+        bridge = Bridge(vmm, plan, LAUNCH_SECONDS)
         if plan["ram"]:
             _load(bridge.monitor, ram)
         _awaited(control)
@@ -407,7 +442,7 @@ def _last_words() -> str:
 
 def attached(plan: dict[str, Any]) -> Bridge:
     """Take the place of a bridge that was killed."""
-    bridge = Bridge(Vmm.found(), plan["incarnation"], ATTACH_SECONDS)
+    bridge = Bridge(Vmm.found(), plan, ATTACH_SECONDS)
     bridge.held = not bridge.monitor.command("query-status")["running"]
     return bridge
 

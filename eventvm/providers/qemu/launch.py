@@ -40,11 +40,13 @@ async def launch(place: Place, incarnation: int, argv: list[str], plan: dict[str
         raise NotLaunched(f"QEMU did not start: {answer['failed']}")
 
 
-async def attach(place: Place, run: Run) -> None:
+async def attach(place: Place, run: Run, *, console_bytes: int) -> None:
     """Set a bridge beside a QEMU whose own was killed, so that its guest is heard again."""
     lock = _lock(place)
     try:
-        answer = await _beside(run, lock, {"incarnation": run.incarnation, "attach": True})
+        answer = await _beside(
+            run, lock, {"incarnation": run.incarnation, "attach": True, "console_bytes": console_bytes}
+        )
     finally:
         os.close(lock)
     if "failed" in answer:

@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
@@ -35,6 +35,9 @@ class Qemu:
         "kernel", "initrd", "rootfs", "boot_args", "network", "drives", "vsock", "rate_limits",
         "restore_from", "secrets", "stop_grace_seconds",
     )  # fmt: skip
+
+    console_bytes = 4 << 20
+    """How much of what a guest writes on its console is in one of the two files that are kept of it."""
 
     def __init__(self, root: Path | str | None = None, *, accelerator: str = "") -> None:
         """Keep machines below a root directory, under an accelerator: without one, KVM where it is proven."""
@@ -94,7 +97,7 @@ class Qemu:
         if run is None or not _lives(run):
             await self._run(target, made, None)
         elif not place.attended():
-            await attach(place, run)
+            await attach(place, run, console_bytes=self.console_bytes)
 
     async def stop(self, target: Target) -> End | None:
         grace = target.spec.stop_grace_seconds
@@ -113,7 +116,12 @@ class Qemu:
         ram = None if source is None else source / "ram"
         warm = ram is not None and ram.exists()
         argv = arguments.argv(target.id, made.spec, self._accelerator or await accelerator(), incoming=warm)
-        plan = {"secrets": secrets_of(made.spec.secrets), "ram": str(ram) if warm else "", "paused": paused}
+        plan: dict[str, Any] = {
+            "secrets": secrets_of(made.spec.secrets),
+            "ram": str(ram) if warm else "",
+            "paused": paused,
+        }
+        plan["console_bytes"] = self.console_bytes
         await launch(self._place(target), target.incarnation, argv, plan)
         self._hints.watch(self._place(target))
 
@@ -126,7 +134,7 @@ class Qemu:
         if _lives(run):
             if not place.attended() and rungs[0] is not ladder.KILL:
                 with suppress(Unclear):  # without a bridge its code is not heard, yet it is stopped
-                    await attach(place, run)
+                    await attach(place, run, console_bytes=self.console_bytes)
             await ladder.descend(place, run, rungs)
         return end_of(run)[0]
 
