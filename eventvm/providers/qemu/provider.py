@@ -16,7 +16,7 @@ from eventvm.providers.qemu.accelerator import accelerator
 from eventvm.providers.qemu.ends import end_of
 from eventvm.providers.qemu.hints import Hints
 from eventvm.providers.qemu.launch import NotLaunched, attach, launch, secrets_of
-from eventvm.providers.qemu.monitor import Unreachable, monitor
+from eventvm.providers.qemu.monitor import Gone, Unreachable, monitor
 from eventvm.providers.qemu.places import Made, Place, Run, machines
 from eventvm.providers.rundir import state_directory, take
 from eventvm.spec import Spec
@@ -209,10 +209,9 @@ class Qemu:
         if made is None:
             return Observation("gone", Evidence("qemu process"), exists=False, snapshots=snapshots)
         try:
-            run = await place.settled(SETTLE_SECONDS)
+            seen = await self._seen(target, place, await place.settled(SETTLE_SECONDS))
         except TimeoutError:
             return unknown("qemu process", "it is being launched, or its end is being written down")
-        seen = await self._seen(target, place, run)
         return replace(seen, exists=True, name=made.name, snapshots=snapshots)
 
     async def _seen(self, target: Target, place: Place, run: Run | None) -> Observation:
@@ -220,12 +219,21 @@ class Qemu:
         if run is None:
             return Observation("gone", Evidence("qemu process"), detail="it never ran")
         if not _lives(run):
-            end, evidence, told = end_of(run)
-            return Observation("gone", evidence, end=end, detail=told)
+            return _over(run)
         try:
             return await self._asked(target, place, run)
+        except Gone:
+            return await self._went(place, run)
         except Unreachable as problem:
             return unknown("qemu monitor", f"QEMU runs, yet {problem}")
+
+    async def _went(self, place: Place, run: Run) -> Observation:
+        """See what became of a QEMU that hung up while it was asked."""
+        vmm = run.vmm()
+        if vmm is not None and not await ladder.gone(vmm.identity, SETTLE_SECONDS):
+            return unknown("qemu monitor", "QEMU runs, yet nobody answers its monitor")
+        await place.settled(SETTLE_SECONDS)
+        return _over(run)
 
     async def _asked(self, target: Target, place: Place, run: Run) -> Observation:
         """Ask QEMU itself how it is."""
@@ -270,6 +278,11 @@ class Qemu:
 
 HELD = ("paused", "postmigrate", "prelaunch", "save-vm", "suspended")
 """What QEMU calls a guest that stands still and can go on."""
+
+
+def _over(run: Run) -> Observation:
+    end, evidence, told = end_of(run)
+    return Observation("gone", evidence, end=end, detail=told)
 
 
 def _lives(run: Run) -> bool:
