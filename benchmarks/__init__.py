@@ -1,1 +1,1 @@
-"""Speed, measured."""
+"""Speed as ratios, measured side by side in one run: `python -m benchmarks`."""

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventvm import commands, events, limits
+from eventvm import commands, events
 from eventvm.commands import Command
 from eventvm.errors import (
     REFUSALS,
@@ -26,10 +26,11 @@ from eventvm.errors import (
 )
 from eventvm.events import Event, Fault
 from eventvm.lifecycle import answers
+from eventvm.limits import wishes
 from eventvm.machine import ATTESTED, Machine, amended, evolve, says, steps
 from eventvm.observation import KILLED, LOST, NEVER_RAN, Clean, End, Evidence, Forced, Instant, Observation
 from eventvm.spec import reshaped
-from eventvm.supervision import impossible
+from eventvm.supervision import coming_back, impossible
 from eventvm.tables import (
     Answer,
     Ask,
@@ -47,10 +48,15 @@ from eventvm.tables import (
 Decision = Nothing | Look | Fact | Effect
 
 
+_OPEN = (Ask, Look)
+"""Answers that ask back."""
+_MOVED = Fact("machine.transitioned")
+
+
 def decide(machine: Machine, command: Command, observation: Observation | None = None) -> Decision:
     """Say what a command comes to, or refuse it; a refusal has changed nothing."""
     answer = _answer(machine, command)
-    while isinstance(answer, Ask | Look):
+    while isinstance(answer, _OPEN):
         if isinstance(answer, Ask):
             answer = answer.yes if says(machine, answer.question) else answer.no
         elif observation is None:
@@ -60,19 +66,22 @@ def decide(machine: Machine, command: Command, observation: Observation | None =
     if isinstance(answer, Refuse):
         raise refusal(machine, command, answer)
     _check_snapshot(machine, command)
-    if isinstance(command, commands.Rename) and command.name == machine.name:
+    if type(command) is commands.Rename and command.name == machine.name:
         return Nothing()
+    if isinstance(answer, Nothing) and isinstance(command, commands.Stop) and coming_back(machine):
+        return Fact("machine.restart_given_up")
     return answer
 
 
 def _answer(machine: Machine, command: Command) -> Answer:
-    if isinstance(command, commands.Amend):
+    # On the way of every command: its class has no subclasses, and isinstance takes longer.
+    if type(command) is commands.Amend:
         return _amendment(machine, command)
-    if isinstance(command, commands.Attest) and machine.request is not None:
+    if type(command) is commands.Attest and machine.request is not None:
         return Fact("machine.attested")
     if machine.quarantined:
         return machine.rules.definition.quarantine.get(command.row) or Refuse("quarantined")
-    return _move(machine, command) if isinstance(command, commands.Transition) else _row(machine, command)
+    return _move(machine, command) if type(command) is commands.Transition else _row(machine, command)
 
 
 def _row(machine: Machine, command: Command) -> Answer:
@@ -107,7 +116,7 @@ def _relabelled(machine: Machine, command: commands.Amend) -> bool:
     """Say whether an amendment changes the labels; it may not make them too many."""
     before = machine.spec.labels
     after = amended(before, command.labels)
-    limits.room_for_labels(before, after)
+    wishes.room_for_labels(before, after)
     return after != before
 
 
@@ -124,7 +133,7 @@ def _move(machine: Machine, command: commands.Transition) -> Answer:
         return Refuse(to=definition.title(command.to))
     if (question := definition.needs.get(command.to)) and not says(machine, question):
         return Refuse(to=definition.title(command.to))
-    return Fact("machine.transitioned")
+    return _MOVED
 
 
 def refusal(machine: Machine, command: Command, answer: Refuse) -> Refused:
@@ -160,17 +169,19 @@ def _goal(machine: Machine, command: Command) -> str:
 
 
 def _check_snapshot(machine: Machine, command: Command) -> None:
-    refused: type[Refused] | None = None
-    match command:
-        case commands.Snapshot(snapshot=name) | commands.Hibernate(snapshot=name):
-            refused = SnapshotAlreadyExists if name in machine.snapshots else None
-        case commands.Restore(snapshot=name) | commands.DeleteSnapshot(snapshot=name):
-            refused = None if name in machine.snapshots else SnapshotNotFound
-        case _:
-            name = ""
-    if refused is not None:
+    """Refuse to take a snapshot twice, or to use one that is not there."""
+    makes = type(command) in _MAKE_SNAPSHOTS
+    if not makes and type(command) not in _USE_SNAPSHOTS:
+        return
+    name: str = command.snapshot  # type: ignore[union-attr]  # those have one
+    if makes is (name in machine.snapshots):
+        refused = SnapshotAlreadyExists if makes else SnapshotNotFound
         phase = machine.rules.definition.title(machine.phase)
         raise refused(machine=machine.name, phase=phase, command=command.verb, to=name)
+
+
+_MAKE_SNAPSHOTS = frozenset({commands.Snapshot, commands.Hibernate})
+_USE_SNAPSHOTS = frozenset({commands.Restore, commands.DeleteSnapshot})
 
 
 # --- facts ---------------------------------------------------------------------------------------------
@@ -430,9 +441,9 @@ def attest(machine: Machine, command: commands.Attest, now: Instant) -> tuple[Ev
 
 def reachable(machine: Machine) -> frozenset[str]:
     """Give the phases that can still come, or hold now, without a further command."""
-    request, rules, upkeep = machine.request, machine.rules, machine.upkeep
+    request, rules = machine.request, machine.rules
     coming = rules.unasked(machine.phase, request.effect if request else "")
-    if upkeep is not None and (upkeep.due or upkeep.begun):
+    if coming_back(machine):
         coming |= rules.revived(machine.phase)
     if machine.overdue is not None:
         coming |= rules.unasked(rules.definition.deadlines[machine.phase].to)

@@ -329,7 +329,7 @@ class ReloadFailed(Failure, frozen=True, gc=False, tag="machine.reload_failed"):
 
 
 class RestartGivenUp(Happened, frozen=True, gc=False, tag="machine.restart_given_up"):
-    """The supervisor will not bring the machine back any more; a person may."""
+    """The machine is not brought back any more: the supervisor gave it up, or somebody stopped it."""
 
 
 class Doubted(Happened, frozen=True, gc=False, tag="machine.doubted"):

@@ -27,6 +27,7 @@ from eventvm.tables import (
     ANY,
     CALLS,
     MOVED,
+    NAMING,
     NEUTRAL,
     QUESTIONS,
     SIGNS,
@@ -140,8 +141,8 @@ class Rules:
     """A definition with its digest and the indexes that make its interpretation fast."""
 
     __slots__ = (
-        "_answers", "_arrows", "_moves", "_possible", "_reach", "definition", "digest", "supervised",
-        "terminal",
+        "_answers", "_arrows", "_keeps", "_moves", "_possible", "_reach", "definition", "digest",
+        "supervised", "terminal",
     )  # fmt: skip
 
     def __init__(self, definition: Lifecycle, digest: str = "") -> None:
@@ -160,6 +161,7 @@ class Rules:
             for phase in definition.phases
             for tag, arrow in (dict.fromkeys(NEUTRAL, Arrow()) | arrows(definition, phase)).items()
         }
+        self._keeps: dict[tuple[str, str, str | None], bool] = {}
         self._moves: dict[tuple[str, str], Arrow] = {}
         self._reach: dict[tuple[str, str], frozenset[str]] = {}
         self._possible: dict[str, frozenset[str]] = {}
@@ -206,6 +208,14 @@ class Rules:
                 yield keeps(meter)
             else:
                 yield closes(meter, "stop-crash" if to in definition.faulty else "stop-user")
+
+    def keeps_names(self, phase: str, tag: str, to: str | None) -> bool:
+        """Say whether an event leaves all names as they are; `to` is the goal that it carries, if it does."""
+        asked = (phase, tag, to)
+        if (known := self._keeps.get(asked)) is None:
+            to = to or self.arrow(phase, tag).to
+            known = self._keeps[asked] = tag not in NAMING and not {phase, to} & {*self.definition.frees}
+        return known
 
     def goal(self, command: str) -> str:
         """Name the phase that a command leads to where it is taken; empty where it leads to none."""

@@ -65,6 +65,11 @@ class Append(Struct, frozen=True, gc=False):
     """Names that this stream holds from now on; refused while another holds one."""
     releases: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> bool:
+        """Whether any name moves; most appends leave all where they are."""
+        return bool(self.claims or self.releases or self.reserves)
+
 
 class Ticket:
     """A place in the queue: it is settled by the log, whatever becomes of whoever awaits it."""

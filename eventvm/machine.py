@@ -66,6 +66,11 @@ class Upkeep(Struct, frozen=True, gc=False, omit_defaults=True):
     begun: bool = False
     """Whether the attempt is under way."""
 
+    @property
+    def trying(self) -> bool:
+        """Whether an attempt is armed or under way; a reset makes it the first."""
+        return self.begun or self.due is not None
+
 
 class Machine(Struct, frozen=True, gc=False):
     """One life, folded from its records."""
@@ -189,9 +194,11 @@ def evolve(machine: Machine, event: Event | Unknown, position: int) -> Machine:
         arrow = arrow_of(machine, event, tag)
     except IllegalEvent as problem:
         raise IllegalEvent(f"{machine.id}: {problem}", position=position) from None
-    changes: dict[str, Any] = {"version": machine.version + 1, "position": position}
-    if arrow.to is not None:
-        changes |= _entered(machine, event, arrow.to, arrow, position)
+    changes: dict[str, Any]
+    if arrow.to is None:
+        changes = {"version": machine.version + 1, "position": position}
+    else:
+        changes = _entered(machine, event, arrow.to, arrow, position)
         if machine.rules.supervised or machine.upkeep is not None or machine.spec.restart:
             changes |= _upheld(machine, event, tag, arrow.to)
     if arrow.meters:
@@ -216,6 +223,8 @@ def arrow_of(machine: Machine, event: Event, tag: str) -> Arrow:
 def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: int) -> dict[str, Any]:
     definition = machine.rules.definition
     return {
+        "version": machine.version + 1,
+        "position": position,
         "phase": to,
         "generation": machine.generation + 1,
         "since": position,
@@ -382,7 +391,7 @@ _TOLD: dict[str, Told] = {
     "machine.retry_advanced": lambda m, _, __: {"attempts": m.attempts + 1},
     "machine.retry_reset": lambda m, _, __: {
         "attempts": 0,
-        "upkeep": m.upkeep and replace(m.upkeep, crashes=(), attempt=0),
+        "upkeep": m.upkeep and replace(m.upkeep, crashes=(), attempt=1 if m.upkeep.trying else 0),
     },
     "machine.amended": _amended,
     "machine.restart_armed": lambda m, e, _: _restarting(m, attempt=e.attempt, due=e.due, begun=False),

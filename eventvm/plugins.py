@@ -114,7 +114,8 @@ class PluginHost:
                 loading.set_result(None)
             return
         evidence = Evidence("host", when=at)
-        await plugin.tell(Observation("gone", evidence, exists=True, end=LOST, generation=plugin.generation))
+        generation = plugin.generation if plugin.active else 0  # its recovery may be on its way to the log
+        await plugin.tell(Observation("gone", evidence, exists=True, end=LOST, generation=generation))
 
     async def reload(self, plugin: Handle) -> None:
         """Bring a plugin back that crashed; the supervisor calls this, and records what comes of it."""
@@ -130,12 +131,14 @@ class PluginHost:
             loading = asyncio.ensure_future(load(plugin))
             try:
                 await asyncio.wait({loading, died}, return_when=asyncio.FIRST_COMPLETED)
+                if loading.done():
+                    await loading
                 if died.done():
                     raise Died(f"{plugin.name} died while it was loaded")
-                await loading
             finally:
                 loading.cancel()
-                del self._loading[plugin.id]
+                if self._loading.get(plugin.id) is died:
+                    del self._loading[plugin.id]
 
         return loaded
 

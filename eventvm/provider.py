@@ -102,6 +102,9 @@ class Optional(Protocol):
     def discover(self) -> AsyncIterator[str]:
         """Give the ids of all machines that the provider has."""
 
+    async def recall(self, id: str) -> Spec | None:  # noqa: A002  # the word of the domain
+        """Say as what a machine was made, for whoever adopts it; None where that is not kept."""
+
 
 OPTIONAL = ("pause", "resume", "restore", "rename", "delete_snapshot")
 """Calls that a provider may lack; `disconnect` is no loss."""

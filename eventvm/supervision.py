@@ -31,12 +31,14 @@ def supervise(machine: Machine, now: Instant, *, hosted: bool = False) -> Event 
         return None
     if machine.overdue is not None and now.until(machine.overdue) <= 0:
         return _overdue(machine, now)
-    by_host = bool(machine.rules.definition.recovery.phase)
-    if machine.upkeep is None or not machine.upkeep.fallen or (by_host and not hosted):
+    upkeep, by_host = machine.upkeep, machine.rules.definition.recovery.phase
+    if upkeep is None or not upkeep.fallen or (by_host and not (hosted and machine.phase == by_host)):
         return None
-    if machine.upkeep.begun and not by_host:
-        return commands.Start(reason=_attempt(machine, machine.upkeep))
-    return _next_step(machine, machine.upkeep, now)
+    if not _wanted(machine):
+        return _call_off(machine, upkeep, now)
+    if upkeep.begun and not by_host:
+        return commands.Start(reason=_attempt(machine, upkeep))
+    return _next_step(machine, upkeep, now)
 
 
 def _next_step(machine: Machine, upkeep: Upkeep, now: Instant) -> Event | None:
@@ -45,9 +47,15 @@ def _next_step(machine: Machine, upkeep: Upkeep, now: Instant) -> Event | None:
         return failed(upkeep, INTERRUPTED, now)
     if upkeep.due is None:
         return _arm(machine, upkeep, now)
-    if now.until(upkeep.due) > 0:
+    if _left(machine, upkeep.due, now) > 0:
         return None
     return events.RestartBegun(at=now, reason=_attempt(machine, upkeep), attempt=upkeep.attempt)
+
+
+def _left(machine: Machine, due: Instant, now: Instant) -> int:
+    """Count what is left of a backoff; more than the longest one has means that the clock was set back."""
+    left = now.until(due)
+    return left if left <= machine.rules.definition.recovery.backoff.cap_seconds * 1_000_000_000 else 0
 
 
 def _overdue(machine: Machine, now: Instant) -> Event:
@@ -57,11 +65,15 @@ def _overdue(machine: Machine, now: Instant) -> Event:
     return events.Transitioned(at=now, reason=reason, to=deadline.to)
 
 
-def _arm(machine: Machine, upkeep: Upkeep, now: Instant) -> Event | None:
+def _call_off(machine: Machine, upkeep: Upkeep, now: Instant) -> Event | None:
+    """Leave a machine down that is not to be brought back; where nothing had begun, nothing is said."""
+    told = upkeep.trying or machine.rules.definition.recovery.gives_up
+    return _give_up(machine, f"restart is {policy(machine)}", now) if told else None
+
+
+def _arm(machine: Machine, upkeep: Upkeep, now: Instant) -> Event:
     """Arm the next attempt, or give the machine up and say why."""
     recovery = machine.rules.definition.recovery
-    if not _wanted(machine):
-        return _give_up(machine, f"restart is {policy(machine)}", now) if recovery.gives_up else None
     window_ns = recovery.window_seconds * 1_000_000_000
     recent = [at for at in upkeep.crashes if upkeep.crashes[-1] - at < window_ns]
     if len(recent) > recovery.crashes:
@@ -101,6 +113,28 @@ def brought_back(machine: Machine, now: Instant) -> tuple[Event, ...]:
     )
 
 
+def under_way(machine: Machine) -> bool:
+    """Say whether an attempt is under way; who takes the machine on from where it lay has replaced it."""
+    by_host = machine.rules.definition.recovery.phase
+    return machine.upkeep is not None and machine.upkeep.begun and by_host in ("", machine.phase)
+
+
+def coming_back(machine: Machine) -> bool:
+    """Say whether a machine that has crashed is still to be brought back, as far as the record can tell."""
+    upkeep = machine.upkeep
+    if upkeep is None or not upkeep.fallen:
+        return False
+    by_start = not machine.rules.definition.recovery.phase
+    return under_way(machine) or upkeep.due is not None or (by_start and _wanted(machine))
+
+
+def to_be_seen_to(machine: Machine) -> bool:
+    """Say whether a death that nobody was there to see would have to be made good."""
+    if not machine.spec.provider or machine.request is not None or machine.doubted:
+        return False
+    return policy(machine) != "never" and "gone" in machine.rules.definition.found.get(machine.phase, {})
+
+
 def policy(machine: Machine) -> Policy:
     """Say when a machine is brought back: as its spec has it, or else its lifecycle."""
     return (
@@ -127,12 +161,16 @@ def ending(machine: Machine) -> Command | None:
 
 
 def alarm(machine: Machine, now: Instant) -> int | None:
-    """Say in how many nanoseconds something is due, 0 if it is; None: nothing ever will be by itself."""
+    """Say in how many nanoseconds the next thing will be due; None: nothing ever will be by itself.
+
+    What is due already, and cannot be done as things stand, waits for a record and not for an alarm.
+    """
     if machine.over:
         return None
-    armed = machine.upkeep.due if machine.upkeep is not None else None
-    moments = [now.until(one) for one in (machine.expires, machine.overdue, armed) if one is not None]
-    return max(0, min(moments)) if moments else None
+    moments = [now.until(one) for one in (machine.expires, machine.overdue) if one is not None]
+    if machine.upkeep is not None and machine.upkeep.due is not None:
+        moments.append(_left(machine, machine.upkeep.due, now))
+    return min((left for left in moments if left > 0), default=None)
 
 
 def impossible(rules: Rules, restart: str | None, ttl_seconds: int | None) -> str:

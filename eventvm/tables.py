@@ -14,6 +14,12 @@ ANY = "*"
 MOVED = ("machine.transitioned", "machine.forced")
 """Events that carry their goal."""
 
+NAMING = (
+    "machine.requested", "machine.created", "machine.create_failed", "machine.abandoned", "machine.renamed",
+    "machine.rename_failed",
+)  # fmt: skip
+"""Events that may claim or release a name wherever they stand."""
+
 NEUTRAL = (
     "machine.requested", "machine.abandoned", "machine.noted", "machine.unchanged", "machine.attested",
     "machine.retry_advanced", "machine.retry_reset", "machine.amended", "machine.restart_armed",

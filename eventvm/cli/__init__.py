@@ -3,22 +3,31 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import log
+from eventvm.cli import discover, log, run
 from eventvm.cli.demo import demo
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that shows what it was given plain, like every other error here."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe every verb and its options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="eventvm",
         description="A control engine and flight recorder for machines.",
         epilog="try: eventvm demo",
@@ -34,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     )
     told.add_argument("--file", type=Path, help="where to write the log (default: a new temporary file)")
     told.set_defaults(run=lambda options, paper: demo(paper, options.file))
+    run.describe(verbs)
+    discover.describe(verbs)
     log.describe(verbs)
     return top
 
@@ -41,15 +52,38 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code; an error is one sentence and a hint, never a traceback."""
     options = parser().parse_args(arguments)
-    paper = Paper(sys.stdout, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     try:
-        sys.exit(anyio.run(options.run, options, paper))
+        with _shown() as out:
+            code = anyio.run(options.run, options, Paper(out, colour=_coloured(out)))
+        sys.exit(code)
     except EventvmError as problem:
         hint = f"\nhint: {plain(problem.hint)}" if problem.hint else ""
-        sys.stderr.write(f"eventvm: {problem}{hint}\n")
+        _say(f"{problem}{hint}")
         sys.exit(problem.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _coloured(out: TextIO) -> bool:
+    return out.isatty() and "NO_COLOR" not in os.environ
+
+
+def _say(sentence: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"eventvm: {sentence}\n")
+
+
+@contextmanager
+def _shown() -> Iterator[TextIO]:
+    """Give what is written to, an output that is closed or lacks a letter too; end where it takes no more."""
+    out = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  # as long as the process
+    if isinstance(out, TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")
+    try:
+        yield out
+        out.flush()
+    except OSError as problem:
+        if not isinstance(problem, BrokenPipeError):
+            _say(f"what it found cannot be shown: {problem.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        sys.exit(1)

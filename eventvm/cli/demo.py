@@ -1,5 +1,6 @@
 """`eventvm demo`: a small fleet lives through a bad day, and the log tells what happened and why."""
 
+import os
 import tempfile
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -239,8 +240,7 @@ async def interrupt(story: Story) -> None:
 async def demo(paper: Paper, file: Path | None) -> int:
     """Tell the whole day on a fresh log, then replay it from position 1 and compare."""
     path = file or Path(tempfile.mkdtemp(prefix="eventvm-demo-")) / "demo.db"
-    if path.exists():
-        raise BadInput(f"{path} exists already; the demo writes a fresh log, so name another file")
+    _refuse_taken(path)
     clock = DemoClock()
     world = Simulated(clock)
     paper.line(f"A fleet of simulated machines, recorded in {paper.ink(path)}")
@@ -252,6 +252,11 @@ async def demo(paper: Paper, file: Path | None) -> int:
         story = Story(paper, engine, world, clock)
         await comeback(story)
         return await compare(story, path)
+
+
+def _refuse_taken(path: Path) -> None:
+    if os.path.lexists(path):
+        raise BadInput(f"{path} exists already; the demo writes a fresh log, so name another file")
 
 
 async def compare(story: Story, path: Path) -> int:

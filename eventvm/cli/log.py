@@ -36,8 +36,9 @@ def _restore(verbs: Any) -> None:
     verb = verbs.add_parser(
         "restore",
         help="make a log of a backup",
-        description="The backup is verified whole and stays as it is. The new log knows that the world may "
-        "have gone on without it: the engine that opens it looks at every machine before it does anything.",
+        description="Every record of the backup is verified, and it stays as it is. The new log knows that "
+        "the world may have gone on without it: the engine that opens it looks at every machine before it "
+        "does anything.",
         epilog="example: eventvm log restore /backups/fleet-monday.db fleet.db",
     )
     verb.add_argument("source", metavar="SRC", type=Path, help="the backup")
@@ -62,5 +63,7 @@ async def restored(paper: Paper, options: argparse.Namespace) -> int:
 
 
 def _say(paper: Paper, made: Backup) -> None:
-    paper.line(f"{made.path}: {made.records:,} records, {made.size_bytes:,} bytes, {made.seconds:.2f} s")
+    paper.line(
+        f"{paper.ink(made.path)}: {made.records:,} records, {made.size_bytes:,} bytes, {made.seconds:.2f} s"
+    )
     paper.line(f"root {made.root.hex()}")

@@ -6,7 +6,6 @@ engine/waiting.py; the providers are reached through engine/world.py. This modul
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,17 +15,18 @@ from weakref import WeakSet
 import anyio
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventvm import commands, events, limits
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.engine.cells import Cell, Cells
-from eventvm.engine.doubt import Orphan, orphans, warn_of_orphans
 from eventvm.engine.gate import admitted
 from eventvm.engine.handle import Handle
 from eventvm.engine.lanes import EFFECTS_AT_ONCE, PROBES_AT_ONCE
 from eventvm.engine.listing import Every, Filters, Listing, Machines, wanted
 from eventvm.engine.observing import Observer, observe
+from eventvm.engine.orphans import Orphan, checked_orphan, orphans, remembered, warn_of_orphans
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.supervisor import Reload, Supervisor, heard
 from eventvm.engine.turns import Turns
@@ -48,6 +48,7 @@ from eventvm.installed import LIFECYCLES as OFFERED
 from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules, encode
 from eventvm.lifecycles import DEFAULT, LIFECYCLES
+from eventvm.limits import wishes
 from eventvm.log import PAGE, Append, Backup, EventLog
 from eventvm.observation import Observation
 from eventvm.provider import Provider
@@ -55,7 +56,7 @@ from eventvm.retry import Backoff
 from eventvm.shelter import sheltered
 from eventvm.spec import RestoreFrom, Spec
 from eventvm.subscription import Subscription
-from eventvm.supervision import impossible
+from eventvm.supervision import impossible, to_be_seen_to
 from eventvm.views import Counts, Transition, of_machine, transition
 
 __all__ = ["Engine", "Handle", "Receipt", "Report"]
@@ -108,7 +109,6 @@ class Engine:
         self._known = {**LIFECYCLES, **{one.name: one for one in lifecycles}}
         self._rules: dict[str, Rules] = {}
         self._loop = asyncio.get_running_loop()
-        self._process = os.getpid()
         self._grace_seconds = limits.seconds(grace_seconds, "grace_seconds")
         limits.word(host, "host")
         self._discover_seconds = deadline_seconds
@@ -148,11 +148,14 @@ class Engine:
             logger.info("left %s at position %d; machines stay as they are", self.log.url, self.log.tree.size)
 
     def _recover(self) -> None:
-        """Conclude every request that a former engine left open, by looking, and go on supervising."""
+        """Look at what a former engine left open, and at what may have died unseen; go on supervising."""
         for cell in list(self.cells.living.values()):
-            if cell.machine.request is not None and not cell.machine.doubted:
+            machine = cell.machine
+            if machine.request is not None and not machine.doubted:
                 future = self._turns.submit(self._turns.turn(cell, None, actor=self.actor))
                 future.add_done_callback(heard)
+            elif to_be_seen_to(machine):
+                self._supervisor.look(cell)
             self._supervisor.attend(cell, at_last=True)
 
     def _heed(self, provider: Provider) -> None:
@@ -182,7 +185,7 @@ class Engine:
         give_up(self.cells)
         for one in self._subscriptions:
             one.end()
-        self._tasks.update(self._supervisor.close())
+        self._supervisor.close()
         for task in self._tasks:
             task.cancel()
         await self._let_finish(self._turns.workers)
@@ -195,10 +198,13 @@ class Engine:
         for worker in self._turns.workers:
             worker.cancel()
         until = self._loop.time() + UNWIND_SECONDS
-        while (left := self._turns.workers | self._tasks) and (seconds := until - self._loop.time()) > 0:
+        while (left := self._left()) and (seconds := until - self._loop.time()) > 0:
             await asyncio.wait(left, timeout=seconds)
         if left:
             logger.error("%d calls of providers do not end although they were cancelled", len(left))
+
+    def _left(self) -> set[asyncio.Task[None]]:
+        return self._turns.workers | self._tasks | self._supervisor.reloads
 
     async def _let_finish(self, workers: set[asyncio.Task[None]]) -> None:
         """Give the effects that are under way, and those behind them, a time of grace."""
@@ -220,11 +226,11 @@ class Engine:
 
     def check_here(self) -> None:
         """Refuse use from another event loop, thread or process."""
-        try:
+        try:  # in a forked child no loop is running: asyncio forgets it
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             here = False
-        if not here or os.getpid() != self._process:
+        if not here:
             raise WrongLoop("this engine belongs to another event loop, thread or process")
 
     # --- machines
@@ -293,7 +299,7 @@ class Engine:
         if limits.phase(phase) and phase not in rules.definition.phases:
             raise BadInput(f"{lifecycle} has no phase {phase!r}; it has {', '.join(rules.definition.phases)}")
         command = commands.Create(name, rules.digest, spec or Spec(), phase, reason=reason)
-        begin = limits.spec(command.spec).restore_from
+        begin = wishes.spec(command.spec).restore_from
         if begin is not None and not await self.used(key):
             await self._check_source(begin)
         return await self._begin(rules, command, key=key, actor=actor, wait=wait)
@@ -330,7 +336,7 @@ class Engine:
         self, rules: Rules, command: commands.Create | commands.Clone, *,
         key: str | None, actor: str, wait: bool,
     ) -> Handle:  # fmt: skip
-        limits.command(command)
+        wishes.command(command)
         cell = self.unborn(command.name, rules)
         if not await self.used(key):
             _check_supervision(rules, command)
@@ -443,7 +449,7 @@ class Engine:
         return await self._turns.submit(turn)
 
     async def reconcile(self) -> Report:
-        """Look at every living machine, each in its own turn; nothing is restarted by itself."""
+        """Look at every living machine, each in its own turn; what has crashed is the supervisor's then."""
         self.check_open()
         return await self._look_at([cell for cell in self.cells.living.values() if not cell.machine.over])
 
@@ -466,10 +472,36 @@ class Engine:
             raise several.exceptions[0] from None
         return Report(len(cells), tuple(sorted(found["reconciled"])), tuple(sorted(found["unknown"])))
 
+    def provider(self, name: str) -> Provider | None:
+        """Give a provider by name, as it was given or as an installed package brings it."""
+        return self._world.provider(name)
+
     async def orphans(self) -> tuple[Orphan, ...]:
         """List the machines that a provider has and the log does not know, as after a restore."""
         self.check_open()
         return await orphans(self.log, self._world.providers.values(), self._discover_seconds)
+
+    async def adopt(
+        self, orphan: Orphan, name: str, spec: Spec | None = None, *, lifecycle: str = DEFAULT,
+        reason: str = "found without a record", actor: str = "",
+    ) -> Handle:  # fmt: skip
+        """Take a machine that the log does not know into it, look at it, and record how it is.
+
+        One that nobody can look at stays in doubt: each command to it looks first.
+        """
+        checked_orphan(orphan, await self.orphans())
+        provider = self._world.provider(orphan.provider)
+        assert provider is not None, "it has just said what it has"
+        known = spec or await remembered(provider, orphan.id)
+        rules = self.rules(lifecycle)
+        wish = commands.Create(name, rules.digest, replace(known, provider=orphan.provider), reason=reason)
+        wishes.command(wish)
+        await self._check_free(name, "adopt")
+        await self._define(rules)
+        cell = self.cells.unborn(orphan.id, rules, name)
+        handle = self._handle(cell)
+        handle.take(await self._turns.adopt(cell, wish, orphan, actor=limits.actor(actor) or self.actor))
+        return handle
 
     async def _found(self, cell: Cell) -> str:
         """Look at one of many, and say what that came to."""

@@ -38,7 +38,7 @@ Life = tuple[Machine, Record, Machine]
 class Cell:
     """One machine in memory: its state, whose turn it is, and who waits for what."""
 
-    __slots__ = ("__weakref__", "alarm", "machine", "queue", "seen", "turn", "waits")
+    __slots__ = ("__weakref__", "alarm", "machine", "queue", "seen", "tries", "turn", "waits")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -48,6 +48,8 @@ class Cell:
         """Who waits for what, in the order of asking."""
         self.alarm = 0.0
         """When the supervisor looks after it next, by the loop's time; 0 for never."""
+        self.tries = 0
+        """How often in a row something came to nothing that the supervisor had tried."""
         self.seen: Observation | None = None
         """The last look at it; memory only, for people."""
 
@@ -207,11 +209,10 @@ class Cells:
         """Make the cell of a machine that has no records yet; it is placed with its first."""
         return Cell(blank(id, rules, name))
 
-    def announce(self, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    def announce(self, name: str) -> None:
         """Wake whoever waits for a machine of this name to exist."""
-        for name in after:
-            if name not in before and (waiting := self.named.pop(name, None)) is not None:
-                waiting.set_result(None)
+        if (waiting := self.named.pop(name, None)) is not None:
+            waiting.set_result(None)
 
 
 def _digest(value: Any) -> str:

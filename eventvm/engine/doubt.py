@@ -10,11 +10,6 @@ Rules:
 """
 
 import asyncio
-import logging
-from collections.abc import Iterable
-from contextlib import aclosing
-
-from msgspec import Struct
 
 from eventvm import commands, events
 from eventvm.clock import Clock
@@ -28,20 +23,6 @@ from eventvm.events import Event
 from eventvm.log import RESTORED, EventLog, last_of
 from eventvm.machine import Machine, evolve
 from eventvm.observation import LOST, Instant, Observation
-from eventvm.provider import Provider, Unclear
-
-logger = logging.getLogger("eventvm")
-
-NAMED = 3
-"""How many orphans the warning names."""
-
-
-class Orphan(Struct, frozen=True, order=True):
-    """A machine that a provider has and the log does not know."""
-
-    provider: str
-    id: str
-
 
 # --- what a look comes to ------------------------------------------------------------------------------
 
@@ -123,9 +104,9 @@ class Doubts:
         Say whether anything is left to be looked at since then.
         """
         restored = await last_of(self._log, RESTORED)
-        if restored is None:
-            return False
         living = [cell for cell in self._cells.living.values() if _can_be_seen(cell.machine)]
+        if restored is None:
+            return any(cell.machine.doubted for cell in living)
         behind = [cell for cell in living if cell.machine.position < restored.position]
         await asyncio.gather(*(self._raise(cell, restored.position, actor) for cell in behind))
         return self._log.tree.size == restored.position or any(cell.machine.doubted for cell in living)
@@ -177,43 +158,3 @@ def _can_be_seen(machine: Machine) -> bool:
 def _hint(seen: Observation) -> str:
     why = f" ({seen.detail})" if seen.detail else ""
     return f"the log was restored, so somebody has to look first{why}; attest what you know with a reason"
-
-
-# --- what the world has besides ------------------------------------------------------------------------
-
-
-async def orphans(log: EventLog, providers: Iterable[Provider], seconds: float) -> tuple[Orphan, ...]:
-    """List what providers have and the log does not know; one that does not answer in time raises Unclear."""
-    found = []
-    for one in providers:
-        try:
-            async with asyncio.timeout(seconds):
-                there = await _discovered(one)
-        except Exception as problem:
-            raise Unclear(f"provider {one.name} does not say what it has: {problem!r}") from problem
-        found.extend([Orphan(one.name, id_) for id_ in there if not await _known(log, id_)])
-    return tuple(sorted(found))
-
-
-async def _discovered(provider: Provider) -> list[str]:
-    if not hasattr(provider, "discover"):
-        return []
-    async with aclosing(provider.discover()) as found:
-        return [id_ async for id_ in found]
-
-
-async def _known(log: EventLog, id_: str) -> bool:
-    return bool((await log.read(stream=id_, limit=1)).records)
-
-
-async def warn_of_orphans(log: EventLog, providers: Iterable[Provider], seconds: float) -> None:
-    """Say in the program's log, once, what was made after the backup."""
-    try:
-        if left := await orphans(log, providers, seconds):
-            named = ", ".join(one.id for one in left[:NAMED])
-            more = ", ..." if len(left) > NAMED else ""
-            logger.warning(
-                "the log was restored: the world has what it does not know: %d (%s%s)", len(left), named, more
-            )
-    except Unclear as problem:
-        logger.warning("the log was restored, and nobody knows what was made after the backup: %s", problem)

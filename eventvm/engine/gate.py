@@ -2,11 +2,12 @@
 
 from typing import cast, get_args
 
-from eventvm import commands, limits
+from eventvm import commands
 from eventvm.clock import Clock
 from eventvm.commands import Command
 from eventvm.errors import BadInput
 from eventvm.ledger import later
+from eventvm.limits import sightings, wishes
 from eventvm.machine import ATTESTED
 from eventvm.observation import Observation
 
@@ -17,7 +18,7 @@ _WITNESSED = frozenset(get_args(Witnessed))
 
 def admitted(command: Command, clock: Clock) -> Command:
     """Give a command as it may take its turn, or refuse it."""
-    command = limits.command(command)
+    command = wishes.command(command)
     if type(command) in _WITNESSED:  # this is on every command's way, and isinstance takes longer
         _answer_for(cast("Witnessed", command), clock)
     return command
@@ -35,7 +36,7 @@ def _answer_for(command: Witnessed, clock: Clock) -> None:
 
 def seen(observation: Observation) -> Observation:
     """Give what somebody tells to have seen as it may be believed; a person's word is no sighting."""
-    told = limits.observation(observation)
+    told = sightings.observation(observation)
     if told.evidence.source == ATTESTED:
         raise BadInput("a person's word is recorded by `attest`, with a reason")
     return told

@@ -215,8 +215,7 @@ class Handle:
         self, to: str, reason: str = "", *, data: Any = None, **options: Unpack[Sending]
     ) -> Receipt:
         """Record a move along one of its lifecycle's edges."""
-        fields = {"to": to, "data": data}
-        return await self._send(commands.Transition, fields, {"reason": reason, **options})
+        return await self.send(commands.Transition(to=to, data=data, reason=reason), **options)
 
     async def force_phase(self, to: str, reason: str, **options: Unpack[Sending]) -> Receipt:
         """Set the phase against its lifecycle's edges; the reason is required and marked in every view."""

@@ -153,9 +153,8 @@ def _id_of(after: str | Handle) -> str:
     try:
         return str(UUID(given))
     except (AttributeError, TypeError, ValueError):
-        raise BadInput(
-            f"a page begins after the id of a machine, and {limits.shown(given)} is none"
-        ) from None
+        wanted = limits.shown(given)
+        raise BadInput(f"a page begins after the id of a machine, and {wanted} is none") from None
 
 
 def _never_was(machine: Machine) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from eventvm import events
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.turn import Then, Turn
 from eventvm.engine.waiting import notice
@@ -14,11 +13,8 @@ from eventvm.log import Append, EventLog, Ticket
 from eventvm.machine import Machine, evolve
 from eventvm.record import Record
 
-NAMING = (
-    events.Requested, events.Created, events.CreateFailed, events.Abandoned, events.Renamed,
-    events.RenameFailed,
-)  # fmt: skip
-"""Events that may claim or release a name wherever they stand."""
+NONE: tuple[tuple[str, ...], ...] = ((), (), ())
+"""The names that most events reserve, claim and release."""
 
 
 class Scribe:
@@ -68,9 +64,8 @@ class Scribe:
 
     def _names(self, machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], ...]:
         """Say which names events reserve, claim and release; the common ones touch none and cost nothing."""
-        frees = machine.rules.definition.frees
-        if len(told) == 1 and machine.phase not in frees and not self._renames(machine, told[0]):
-            return (), (), ()
+        if len(told) == 1 and _keeps_names(machine, told[0]):
+            return NONE
         after = machine
         for event in told:
             after = evolve(after, event, machine.position + 1)
@@ -78,11 +73,6 @@ class Scribe:
         claims = tuple(name for name in after.names if name not in machine.names)
         left = {*machine.names, machine.claims} - {*after.names, after.claims, ""}
         return reserves, claims, tuple(left)
-
-    @staticmethod
-    def _renames(machine: Machine, event: Event) -> bool:
-        to = getattr(event, "to", None) or machine.rules.arrow(machine.phase, TAGS[type(event)]).to
-        return isinstance(event, NAMING) or to in machine.rules.definition.frees
 
     def _translated(self, turn: Turn, problem: Exception) -> Exception:
         """Say in the words of machines what the log has refused."""
@@ -94,8 +84,13 @@ class Scribe:
         """Move the cell, because a record is durable, and tell whoever waits for that."""
         before, after = cell.machine, evolve(cell.machine, record.event, record.position)
         self._cells.move(cell, after)
-        if isinstance(record.event, NAMING):
-            self._cells.announce(before.names, after.names)
+        if after.holds and (before.name != after.name or not before.holds):
+            self._cells.announce(after.name)
         if after.upkeep is not None or after.overdue is not None or after.expires is not None:
             self._moved(cell)
-        notice(cell)
+        if cell.waits:
+            notice(cell)
+
+
+def _keeps_names(machine: Machine, event: Event) -> bool:
+    return machine.rules.keeps_names(machine.phase, TAGS[type(event)], getattr(event, "to", None))

@@ -22,10 +22,19 @@ from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.turn import Turn
 from eventvm.engine.world import fault_of
-from eventvm.errors import Closed, EffectFailed, EventvmError, OutcomeUnknown
+from eventvm.errors import Closed, EffectFailed, EventvmError, LogError, OutcomeUnknown, StillAnswers
 from eventvm.events import Fault
 from eventvm.retry import Backoff
-from eventvm.supervision import alarm, brought_back, ending, expired, failed, supervise
+from eventvm.supervision import (
+    alarm,
+    brought_back,
+    ending,
+    expired,
+    failed,
+    supervise,
+    to_be_seen_to,
+    under_way,
+)
 
 if TYPE_CHECKING:
     from eventvm.engine.handle import Handle
@@ -34,7 +43,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("eventvm")
 
 Reload = Callable[["Handle"], Awaitable[None]]
-"""Brings a machine back that crashed, where its host does that and not a start; raises when it cannot."""
+"""Brings a machine back that crashed, where its host does that and not a start; raises when it cannot.
+
+The supervisor moves the machine through its phases: whoever else does so meanwhile replaces the attempt.
+"""
 
 ACTOR = "supervisor"
 LONGEST_SLEEP_SECONDS = 60.0
@@ -59,11 +71,12 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._alarms: list[tuple[float, str]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._tries: dict[str, int] = {}
-        """For machines that something failed for, how often it did in a row."""
         self._under_care: set[str] = set()
         """Machines for which a turn of the supervisor's is on its way."""
         self._reloading: dict[str, asyncio.Task[None]] = {}
+        """For machines whose attempt is under way: the one that counts."""
+        self.reloads: set[asyncio.Task[None]] = set()
+        """All that have not ended, those too that nobody waits for any more."""
         self.closed = False
 
     # --- what is due
@@ -88,22 +101,29 @@ class Supervisor:
         elif supervise(machine, now, hosted=self._hosts(cell)) is not None:
             if machine.id not in self._reloading:
                 self._care(cell, self._supervise)
-        elif (left := alarm(machine, now)) is not None:
+        else:
+            self._rest(cell, alarm(machine, now))
+
+    def _rest(self, cell: Cell, left: int | None) -> None:
+        """Let a machine be for which nothing is due, until something is."""
+        if cell.machine.request is None and not _unseen(cell):
+            cell.tries = 0
+        if left is not None:
             self._set(cell, left / 1_000_000_000)
 
     def look_again(self, cell: Cell) -> None:
         """Come back later to a machine whose request nobody could conclude."""
         if not self.closed:
-            self._set(cell, AGAIN.seconds(self._tried(cell)))
+            self._try_again(cell)
 
     def _hosts(self, cell: Cell) -> bool:
-        return cell.machine.rules.name in self._reloads
+        rules = cell.machine.rules
+        return bool(rules.definition.recovery.phase) and rules.name in self._reloads
 
-    def _tried(self, cell: Cell) -> int:
-        """Count one more try of something, and say how many there were before."""
-        tried = self._tries.get(cell.machine.id, 0)
-        self._tries[cell.machine.id] = tried + 1
-        return tried
+    def _try_again(self, cell: Cell) -> None:
+        """Come back to what came to nothing, later each time that it does."""
+        self._set(cell, AGAIN.seconds(cell.tries))
+        cell.tries += 1
 
     # --- alarms
 
@@ -130,46 +150,58 @@ class Supervisor:
         now = self._loop.time()
         while self._alarms and self._alarms[0][0] <= now:
             when, id_ = heapq.heappop(self._alarms)
-            cell = self._cells.living.get(id_)
+            cell = self._cells.held(id_)
             if cell is not None and cell.alarm == when:
                 cell.alarm = 0.0
                 self._wake(cell)
         self._wind()
 
     def _wake(self, cell: Cell) -> None:
-        if cell.machine.request is None:
-            self._tries.pop(cell.machine.id, None)
-        elif cell.turn is None:
-            self.turns.submit(self.turns.turn(cell, None, actor=ACTOR)).add_done_callback(heard)
+        if cell.turn is None and (cell.machine.request is not None or _unseen(cell)):
+            self.look(cell)
         self.attend(cell, at_last=True)
 
     # --- turns of the supervisor's own
 
-    def _care(self, cell: Cell, work: Callable[[Turn], Awaitable[None]]) -> None:
+    def look(self, cell: Cell) -> None:
+        """Look at a machine, and again later if that does not tell whether it has to be brought back."""
+        turn = self.turns.turn(cell, None, actor=ACTOR)
+        self.turns.submit(turn).add_done_callback(partial(self._looked, cell))
+
+    def _looked(self, cell: Cell, future: "asyncio.Future[Receipt]") -> None:
+        heard(future)
+        if _unseen(cell) and not self.closed:
+            self._try_again(cell)
+
+    def _care(self, cell: Cell, work: Callable[[Turn], Awaitable[None]]) -> "asyncio.Future[Receipt]":
         turn = self.turns.turn(cell, None, actor=ACTOR)
         turn.work = work
         self._under_care.add(cell.machine.id)
-        self.turns.submit(turn).add_done_callback(partial(self._cared, cell))
+        future = self.turns.submit(turn)
+        future.add_done_callback(partial(self._cared, cell))
+        return future
 
     def _cared(self, cell: Cell, future: "asyncio.Future[Receipt]") -> None:
-        """Take leave of a turn: a start that came to nothing is a failed attempt; look what is due now."""
+        """Take leave of a turn: what was refused is a failed attempt; look what is due now."""
         self._under_care.discard(cell.machine.id)
         if self.closed:
             return
         problem = None if future.cancelled() else future.exception()
-        if problem is None or isinstance(problem, EffectFailed):
-            self._tries.pop(cell.machine.id, None)
+        if problem is None and under_way(cell.machine) and not self._hosts(cell):
+            self._try_again(cell)
+        elif problem is None or isinstance(problem, EffectFailed):
             self.attend(cell)
         elif not isinstance(problem, OutcomeUnknown | Closed):
             self._failed(cell, problem)
 
     def _failed(self, cell: Cell, problem: BaseException) -> None:
+        """Count what was refused as a failed attempt; what the log did not take is decided anew, later."""
         logger.warning("%s: %s", cell.machine.name or cell.machine.id, problem)
-        upkeep = cell.machine.upkeep
-        if isinstance(problem, EventvmError) and upkeep is not None and upkeep.begun:
-            self._care(cell, partial(self._reloaded, upkeep.attempt, fault_of(problem)))
+        refused = isinstance(problem, EventvmError) and not isinstance(problem, LogError)
+        if refused and under_way(cell.machine) and not self._hosts(cell):
+            self._care(cell, partial(self._reloaded, fault_of(problem)))
         else:
-            self._set(cell, AGAIN.seconds(self._tried(cell)))
+            self._try_again(cell)
 
     async def _supervise(self, turn: Turn) -> None:
         """Append what is due, one decision after the other, until nothing is or somebody is at work."""
@@ -181,44 +213,58 @@ class Supervisor:
                 return
             await self.turns.appended(turn, due)
             if isinstance(due, events.RestartBegun) and self._hosts(cell):
-                self._begin_reload(cell, due.attempt)
+                self._begin_reload(cell)
                 break
         self.turns.end(turn)
 
     # --- reloads: attempts of a host
 
-    def _begin_reload(self, cell: Cell, attempt: int) -> None:
+    def _begin_reload(self, cell: Cell) -> None:
         id_ = cell.machine.id
-        reloading = self._loop.create_task(self._reload(cell, attempt), name=f"eventvm reload {id_}")
+        reloading = self._loop.create_task(self._reload(cell), name=f"eventvm reload {id_}")
         self._reloading[id_] = reloading
+        self.reloads.add(reloading)
         reloading.add_done_callback(partial(self._reload_left, id_))
 
     def _reload_left(self, id_: str, reloading: "asyncio.Task[None]") -> None:
+        self.reloads.discard(reloading)
         if self._reloading.get(id_) is reloading:
             del self._reloading[id_]
 
     def _drop_reload(self, cell: Cell) -> None:
         """End a reload that somebody has decided against, or that a newer crash replaces."""
-        upkeep = cell.machine.upkeep
         reloading = self._reloading.get(cell.machine.id)
-        if reloading is not None and (upkeep is None or not upkeep.begun):
+        if reloading is not None and not under_way(cell.machine):
             del self._reloading[cell.machine.id]
             reloading.cancel()
 
-    async def _reload(self, cell: Cell, attempt: int) -> None:
-        """Let the host bring a machine back, and tell what came of it in the machine's turn."""
-        fault = None
+    async def _reload(self, cell: Cell) -> None:
+        """Let the host bring a machine back, and tell what came of it, however long the log takes."""
+        fault = await self._brought_back(cell)
+        while self._reloading.get(cell.machine.id) is asyncio.current_task():
+            try:
+                await asyncio.shield(self._care(cell, partial(self._reloaded, fault)))
+            except Closed:
+                return
+            except EventvmError:
+                await asyncio.sleep(AGAIN.seconds(cell.tries))
+
+    async def _brought_back(self, cell: Cell) -> Fault | None:
+        """Call the host under the deadline; what is cancelled from within has failed like all else."""
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 await self._reloads[cell.machine.rules.name](self._handle_of(cell))
-        except Exception as problem:  # noqa: BLE001  # a failure of the world is an event, whatever its class
-            fault = fault_of(problem)
-        self._care(cell, partial(self._reloaded, attempt, fault))
+        except (Exception, asyncio.CancelledError) as problem:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return fault_of(problem)
+        return None
 
-    async def _reloaded(self, attempt: int, fault: Fault | None, turn: Turn) -> None:
+    async def _reloaded(self, fault: Fault | None, turn: Turn) -> None:
         machine, now = turn.cell.machine, self._clock.now()
         upkeep = machine.upkeep
-        if upkeep is None or not upkeep.begun or upkeep.attempt != attempt:
+        if upkeep is None or not under_way(machine):
             self.turns.end(turn)
         elif fault is None:
             await self.turns.appended(turn, *brought_back(machine, now))
@@ -239,21 +285,30 @@ class Supervisor:
         self.turns.submit(turn).add_done_callback(partial(self._ended, cell))
 
     def _ended(self, cell: Cell, future: "asyncio.Future[Receipt]") -> None:
+        """Take leave of an end that may have failed; what answers against its record is looked at first."""
         self._under_care.discard(cell.machine.id)
         heard(future)
-        if not cell.machine.over and not self.closed:
-            self._set(cell, AGAIN.seconds(self._tried(cell)))
+        if self.closed or cell.machine.over:
+            return
+        if not future.cancelled() and isinstance(future.exception(), StillAnswers):
+            self.look(cell)
+        if cell.machine.request is None:
+            self._try_again(cell)
 
     # --- leaving
 
-    def close(self) -> list["asyncio.Task[None]"]:
-        """Ring no more, and give the reloads that are being cancelled: what they were at stays begun."""
+    def close(self) -> None:
+        """Ring no more, and cancel the reloads: what they were at stays begun."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for reloading in (left := list(self._reloading.values())):
+        for reloading in self.reloads:
             reloading.cancel()
-        return left
+
+
+def _unseen(cell: Cell) -> bool:
+    """Say whether a machine that would have to be brought back was looked at last without an answer."""
+    return cell.seen is not None and cell.seen.liveness == "unknown" and to_be_seen_to(cell.machine)
 
 
 def heard(future: "asyncio.Future[Receipt]") -> None:

@@ -15,6 +15,7 @@ Rules:
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.doubt import Doubts
 from eventvm.engine.effects import Effects
 from eventvm.engine.keys import digest_then, failure, outcome
+from eventvm.engine.orphans import Orphan, adopted
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.engine.scribe import Scribe
 from eventvm.engine.supervisor import Supervisor
@@ -382,6 +384,21 @@ class Turns:
         turn = Turn(cell, command, self._loop.create_future())
         turn.actor = actor
         return turn
+
+    def adopt(
+        self, cell: Cell, command: commands.Create, orphan: Orphan, *, actor: str
+    ) -> asyncio.Future[Receipt]:
+        """Let a machine that somebody else made enter the log, and look at it in the same turn."""
+
+        async def work(turn: Turn) -> None:
+            await self._scribe.appended(turn, *adopted(cell.machine, command, orphan, self._clock.now()))
+            with suppress(Inconclusive):
+                await self.doubts.settle(turn)
+            self.end(turn)
+
+        turn = self.turn(cell, None, actor=actor)
+        turn.work = work
+        return self.submit(turn)
 
     def check(self, machine: Machine, command: Command) -> None:
         """Refuse what would be refused, before anything at all is written for it."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from eventvm import commands, limits, provider
 from eventvm.clock import Clock
 from eventvm.commands import Command
@@ -12,6 +14,7 @@ from eventvm.engine.lanes import Lanes
 from eventvm.errors import BadInput, EventvmError, Unsupported
 from eventvm.events import Fault
 from eventvm.installed import PROVIDERS, Installed
+from eventvm.limits import sightings
 from eventvm.machine import Machine
 from eventvm.observation import End, Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, Unclear, lacks, refusal
@@ -98,6 +101,9 @@ class World:
 
     @staticmethod
     def _spec(machine: Machine, step: Step, command: Any) -> Any:
+        """Give the spec that a call is made with: a new shape, or no grace where a life is to end."""
+        if isinstance(command, commands.Destroy):
+            return replace(machine.spec, stop_grace_seconds=0.0)
         if isinstance(command, commands.Restore) and step.call == "restore" and command.spec is not None:
             return reshaped(machine.spec, command.spec)
         return machine.spec
@@ -107,7 +113,7 @@ class World:
         target = Target(machine.id, machine.name, machine.incarnation, machine.spec)
         try:
             async with asyncio.timeout(self._probe_seconds):
-                return limits.observation(await self._hand(machine).probe(target))
+                return sightings.observation(await self._hand(machine).probe(target))
         except TimeoutError:
             return unknown(machine.spec.provider, f"the probe did not end within {self._probe_seconds:g} s")
         except Exception as problem:  # noqa: BLE001  # unknown is an observation, not an error
@@ -120,12 +126,12 @@ def answered(told: tuple[Any, Any]) -> tuple[End | None, int]:
     """Give what a provider says of a call; what no record can hold leaves open what became of it."""
     end, size = told
     try:
-        return None if end is None else limits.end(end), limits.amount(size, "size")
+        return None if end is None else sightings.end(end), limits.amount(size, "size")
     except BadInput as problem:
         raise Unclear(f"the provider's answer is none: {problem}") from problem
 
 
-def fault_of(problem: Exception) -> Fault:
+def fault_of(problem: BaseException) -> Fault:
     """Shorten an error to what a record may hold, and write it so that it can be shown."""
     hint = problem.hint if isinstance(problem, EventvmError) else ""
     kind = type(problem).__name__

@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from eventvm import limits
 from eventvm.errors import BadInput
 from eventvm.log import EventLog
-from eventvm.logs.filesystem import refuse_network
+from eventvm.logs.filesystem import file_at, refuse_network
 from eventvm.logs.memory import MemoryLog
 from eventvm.logs.restoring import restore
 from eventvm.logs.sqlite import SqliteLog
@@ -28,7 +27,6 @@ async def open_log(
 
     Read-only it takes no lock, follows whoever writes, and refuses every append.
     """
-    limits.path(str(url))
     log = await (_opened_to_read(str(url)) if read_only else _opened(str(url), clock))
     try:
         yield log
@@ -51,17 +49,13 @@ async def _opened_to_read(url: str) -> EventLog:
 def _file(url: str) -> Path:
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "sqlite":
-        return _path(rest, url)
+        return _path("/" + rest.lstrip("/") if rest.startswith("//") else rest)
     if colon and "/" not in scheme and "." not in scheme:
         raise BadInput(f"no log knows {scheme!r} (in {url!r}); use a path, sqlite:PATH or memory:")
-    return _path(url, url)
+    return _path(url)
 
 
-def _path(text: str, url: str) -> Path:
-    path = Path("/" + text.lstrip("/") if text.startswith("//") else text)
-    if not text or path.is_dir():
-        raise BadInput(f"{url!r} names no file")
-    if not path.parent.is_dir():
-        raise BadInput(f"the directory {path.parent} does not exist; create it first")
+def _path(text: str) -> Path:
+    path = file_at(text)
     refuse_network(path)
     return path

@@ -1,10 +1,11 @@
-"""Where a log's file lies: on a disk of this host, or on one that another host shares."""
+"""Where a log's file lies: at a path that can name one, and on a disk of this host."""
 
 import os
 import re
 from pathlib import Path
 
-from eventvm.errors import NetworkFilesystem
+from eventvm import limits
+from eventvm.errors import BadInput, LogUnavailable, NetworkFilesystem
 
 INSIST = "EVENTVM_NETWORK_FILESYSTEM"
 """The environment variable that says `allow` where somebody knows better."""
@@ -20,15 +21,27 @@ REMOTE = frozenset({
 """File systems whose locks and mapped memory another host does not see, or not in time."""
 
 
+def file_at(given: str | Path) -> Path:
+    """Give the path of a file that is there or may come to be; refuse what can name none."""
+    path = Path(limits.path(str(given)))
+    try:
+        if not path.name or path.is_dir():
+            raise BadInput(f"{str(given)!r} names no file")
+        if not path.parent.is_dir():
+            raise BadInput(f"the directory {path.parent} does not exist; create it first")
+    except OSError as problem:
+        raise LogUnavailable(f"{path} cannot be looked at: {problem.strerror}") from problem
+    return path
+
+
 def refuse_network(path: Path) -> None:
     """Refuse a file on another host's disk, unless somebody insists; where nobody can tell, it is taken."""
     if os.environ.get(INSIST) == "allow":
         return
     try:
-        mounts = MOUNTS.read_text(errors="surrogateescape")
+        kind = kind_of(path.resolve(), MOUNTS.read_text(errors="surrogateescape"))
     except OSError:
         return
-    kind = kind_of(path.resolve(), mounts)
     if kind in REMOTE:
         raise NetworkFilesystem(
             f"{path} lies on a network file system ({kind}), where SQLite's log is not safe"

@@ -95,7 +95,8 @@ class Batch:
             return
         last = records[-1]
         self.heads[append.stream] = Head(last.version, last.position, last.leaf)
-        self._move_names(append, known)
+        if append.names:
+            self._move_names(append, known)
         if append.key is not None:
             self.keys[append.key] = records[0].position
         self.records.extend(records)
@@ -106,7 +107,7 @@ class Batch:
             return StaleVersion(append.stream, append.expected_version, head.version)
         if append.key is not None and (append.key in known.keys or append.key in self.keys):
             return KeyTaken(append.key)
-        for name in (*append.claims, *append.reserves):
+        for name in (*append.claims, *append.reserves) if append.names else ():
             holder = self._holder(name, known)
             taker = holder.stream if holder.held and holder.stream != append.stream else holder.reserved
             if taker not in ("", append.stream):
@@ -310,16 +311,23 @@ class GroupCommit(ABC):
         return taken
 
     async def _checked(self, tickets: Iterable[Ticket]) -> Batch:
-        appends = [ticket.append for ticket in tickets]
-        streams = {one.stream for one in appends if one.stream not in self._heads}
-        names = {name for one in appends for name in (*one.reserves, *one.claims, *one.releases)}
-        keys = {one.key for one in appends if one.key is not None}
+        streams: set[str] = set()
+        names: set[str] = set()
+        keys: set[str] = set()
+        heads: dict[str, Head] = {}
+        for append in [ticket.append for ticket in tickets]:
+            if (head := self._heads.get(append.stream)) is None:
+                streams.add(append.stream)
+            else:
+                heads[append.stream] = head
+            if append.names:
+                names.update(append.reserves, append.claims, append.releases)
+            if append.key is not None:
+                keys.add(append.key)
         known = Known({}, {}, set())
         if streams or names or keys:
             known = await self.look(streams, names, keys)
-        for append in appends:
-            if append.stream in self._heads:
-                known.heads[append.stream] = self._heads[append.stream]
+        known.heads.update(heads)
         batch = Batch(self._tree.copy(), max(self._clock(), self._recorded_at))
         for ticket in tickets:
             batch.admit(ticket, known)
@@ -351,9 +359,9 @@ class GroupCommit(ABC):
 
 def _check_words(append: Append) -> None:
     """Refuse words that a store could not tell apart or not encode, before they reach others' batch."""
-    words = "\n".join(
-        (append.stream, append.actor, append.key or "", *append.reserves, *append.claims, *append.releases)
-    )
+    words = f"{append.stream}\n{append.actor}\n{append.key or ''}"
+    if append.names:
+        words = "\n".join((words, *append.reserves, *append.claims, *append.releases))
     if "\0" in words or not (words.isascii() or _encodes(words)):
         raise BadInput(f"an append to {append.stream!r} is refused: its words hold a NUL or half a character")
     if len(words) > limits.WORDS_CHARACTERS or len(append.events) > limits.EVENTS_APPENDED:

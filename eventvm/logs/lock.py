@@ -28,10 +28,11 @@ class Note(Struct, omit_defaults=True):
 class FileLock:
     """An exclusive lock that the kernel drops with the process that holds it."""
 
-    def __init__(self, path: Path, descriptor: int, note: Note) -> None:
+    def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
-        self._note = note
+        self._held = False
+        self._note = Note()
 
     @property
     def origin(self) -> str:
@@ -43,21 +44,24 @@ class FileLock:
         """Take the lock of a log, or say who holds it."""
         path = log.with_name(log.name + ".lock")
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            try:
+                lock._hold(log)
+            except BaseException:
+                lock.release()
+                raise
         except OSError as problem:
             raise LogUnavailable(f"{log} cannot be locked: {problem.strerror} ({path.parent})") from problem
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
-            note = _read(descriptor)
-            os.close(descriptor)
-            holder = f"process {note.pid} on {note.host} since {note.since}"
-            raise LogHeld(str(log), holder) from problem
-        origin = _read(descriptor).origin
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        lock = cls(path, descriptor, Note(os.getpid(), socket.gethostname(), since, origin))
-        lock.mark(origin)
         return lock
+
+    def _hold(self, log: Path) -> None:
+        self._held = locked(self.path, self._descriptor)
+        note = _read(self._descriptor)
+        if not self._held:
+            raise LogHeld(str(log), f"process {note.pid} on {note.host} since {note.since}")
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._note = Note(os.getpid(), socket.gethostname(), since, note.origin)
+        self.mark(note.origin)
 
     def mark(self, origin: str) -> None:
         """Note which log lives here, so that its loss would be noticed."""
@@ -65,10 +69,22 @@ class FileLock:
         os.pwrite(self._descriptor, msgspec.json.encode(self._note).ljust(NOTE_BYTES), 0)
 
     def release(self) -> None:
-        """Let go; the file stays and goes on telling which log lives here."""
+        """Let go; a file that tells which log lives here stays and goes on telling it."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        if descriptor < 0:
+            return
+        if self._held and not self.origin:
+            self.path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def locked(path: Path, descriptor: int) -> bool:
+    """Lock the file, and see that it still is the one at the path: who had it may have moved it away."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _read(descriptor: int) -> Note:

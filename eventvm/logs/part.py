@@ -1,7 +1,6 @@
 """A file that comes into being whole or not at all: written beside its place, synced, then renamed."""
 
 import asyncio
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import TypeVar
 import anyio
 
 from eventvm.errors import BadInput, LogUnavailable
+from eventvm.logs.lock import locked
 
 Stopped = Callable[[], bool]
 """Says whether nobody waits for the file any more."""
@@ -49,8 +49,6 @@ def refuse_taken(destination: Path) -> None:
     for path in (destination, *_beside(destination, SIDES)):
         if os.path.lexists(path):
             raise BadInput(f"{path} exists already; name a file that does not, or move this one away first")
-    if not destination.parent.is_dir():
-        raise BadInput(f"the directory {destination.parent} does not exist; create it first")
 
 
 @contextmanager
@@ -95,22 +93,13 @@ def _claimed(part: Path, mode: int) -> Iterator[int]:
     """Hold an empty file that nobody else writes; what a writer that was killed has left in it is gone."""
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
-        if not _alone(part, descriptor):
+        if not locked(part, descriptor):
             raise LogUnavailable(f"somebody else is writing {part}; wait for them")
         os.ftruncate(descriptor, 0)
         _clear(part)
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _alone(part: Path, descriptor: int) -> bool:
-    """Lock the file, and see that it still is the one at the path: its last writer may have renamed it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(part.stat(), os.fstat(descriptor))
-    except (BlockingIOError, FileNotFoundError):
-        return False
 
 
 def _beside(path: Path, suffixes: Iterable[str]) -> list[Path]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from eventvm.clock import Clock
 from eventvm.errors import BadInput, NotALog
 from eventvm.events import LogRestored
-from eventvm.log import RESTORED, Append, Backup, Replay, last_of
+from eventvm.log import RESTORED, Append, Backup, last_of
+from eventvm.logs.filesystem import file_at, refuse_network
 from eventvm.logs.lock import FileLock
 from eventvm.logs.part import Stopped, apart, refuse_taken, written
 from eventvm.logs.sqlite import SqliteLog
-from eventvm.logs.sqlite_reader import SqliteReader, vacuum
+from eventvm.logs.sqlite_reader import SqliteReader, checked, vacuum
 from eventvm.merkle import Tree
 
 ORIGIN = "SELECT origin FROM tree"
@@ -24,7 +25,8 @@ async def restore(source: str | Path, destination: str | Path, *, clock: Clock |
 
     It keeps its origin, and one record more says that it was restored.
     """
-    whence, path = Path(source), Path(destination)
+    whence, path = file_at(source), file_at(destination)
+    refuse_network(path)
     origin = await _origin(whence)
     return await apart(partial(_restored, whence, path, origin, clock or Clock()))
 
@@ -49,7 +51,7 @@ def _restored(source: Path, destination: Path, origin: str, clock: Clock, stoppe
         _refuse_other(lock, destination, origin)
         with written(destination, stat.S_IMODE(source.stat().st_mode)) as part:
             vacuum(source, part, stopped)
-            tree = asyncio.run(_marked(part, origin, clock))
+            tree = asyncio.run(_marked(part, origin, clock, stopped))
             size = part.stat().st_size
         lock.mark(origin)
     finally:
@@ -65,12 +67,11 @@ def _refuse_other(lock: FileLock, destination: Path, origin: str) -> None:
         )
 
 
-async def _marked(part: Path, origin: str, clock: Clock) -> Tree:
+async def _marked(part: Path, origin: str, clock: Clock, stopped: Stopped) -> Tree:
     """Verify the copy whole, take what was folded from it away, and have it say that it was restored."""
     log = await SqliteLog.open(part, clock=clock.wall, spare=False)
     try:
-        async for _ in Replay(log):
-            pass
+        await checked(log, stopped)
         await log.forget()
         log.begin()
         before = await last_of(log, RESTORED)

@@ -36,7 +36,8 @@ from eventvm.errors import (
     NotALog,
 )
 from eventvm.events import decode
-from eventvm.log import PAGE, Append, Backup, Holder, Kept, Replay, Ticket, paged
+from eventvm.log import PAGE, Append, Backup, EventLog, Holder, Kept, Replay, Ticket, paged
+from eventvm.logs.filesystem import file_at
 from eventvm.logs.migrations import MIGRATIONS
 from eventvm.logs.part import Stopped, apart, written
 from eventvm.merkle import Tree, unpacked
@@ -361,6 +362,8 @@ async def is_log(connection: aiosqlite.Connection, path: Path, newest: int) -> b
     if application == APPLICATION_ID:
         if version > newest:
             raise LogTooNew(f"{path} has format {version}; this release knows {newest}")
+        if version < 1:
+            raise LogDamaged(f"{path} says that it has format {version}, which no release has written")
         return True
     if tables or application:
         raise NotALog(f"{path} is a SQLite database, but not a log of eventvm; choose another file")
@@ -382,14 +385,15 @@ NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_C
 
 async def backed_up(write: Callable[[Path, Stopped], object], destination: Path, mode: int) -> Backup:
     """Write a log into a new file, read it back whole, and only then let it take its place."""
+    path = file_at(destination)
 
     def work(stopped: Stopped) -> Backup:
         began = time.monotonic()
-        with written(destination, mode) as part:
+        with written(path, mode) as part:
             write(part, stopped)
             tree = asyncio.run(verified(part, stopped))
             size = part.stat().st_size
-        return Backup(str(destination), tree.size, size, tree.root, time.monotonic() - began)
+        return Backup(str(path), tree.size, size, tree.root, time.monotonic() - began)
 
     return await apart(work)
 
@@ -415,13 +419,18 @@ async def verified(path: Path, stopped: Stopped) -> Tree:
     """Replay a log whole, each leaf checked and the tree compared, and give that tree."""
     log = await SqliteReader.open(path)
     try:
-        replay = Replay(log)
-        async for _ in replay:
-            if stopped():
-                raise LogUnavailable(f"{path} was given up while it was read back")
-        return replay.tree
+        return await checked(log, stopped)
     finally:
         await log.close()
+
+
+async def checked(log: EventLog, stopped: Stopped) -> Tree:
+    """Replay a log whole, while somebody waits for it, and give the tree that was compared."""
+    replay = Replay(log)
+    async for _ in replay:
+        if stopped():
+            raise LogUnavailable(f"{log.url} was given up while it was read back")
+    return replay.tree
 
 
 # --- rows -------------------------------------------------------------------------------------------
@@ -433,6 +442,8 @@ async def read_head(log: SqliteReading) -> LogHead:
     if not rows:
         raise LogDamaged(f"{log.path} has lost its tree")
     origin, size, root, frontier, next_id, last, recorded_at = rows[0]
+    if not origin.isprintable() or not 0 < len(origin) <= limits.WORD_CHARACTERS:
+        raise LogDamaged(f"{log.path} has an origin that no log has")
     last = last or 0
     if last != size:
         raise LogDamaged(f"{log.path} holds {last} records, its tree {size}", position=1 + min(last, size))

@@ -78,25 +78,9 @@ class Identity(Struct, frozen=True, gc=False):
             return not self.lives()
         return True
 
-    def session(self) -> list["Identity"]:
-        """Find what still runs in the session that it led: after its end, what it has left behind."""
-        if self.boot_id != boot_id():
-            return []
-        pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
-        seen = ((pid, _stat(pid)) for pid in pids)
-        return [
-            Identity(pid, stat.started, self.boot_id)
-            for pid, stat in seen
-            if stat is not None
-            and stat.session == self.pid
-            and stat.started >= self.started
-            and stat.state not in DEAD
-        ]
-
 
 class _Stat(NamedTuple):
     state: str
-    session: int
     started: int
 
 
@@ -106,10 +90,25 @@ def identify(pid: int) -> Identity | None:
     return None if seen is None else Identity(pid, seen.started, boot_id())
 
 
+def carrying(mark: bytes) -> list[Identity]:
+    """Find the processes that were started with these words in their environment, or by one that was."""
+    pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+    found = (identify(pid) for pid in pids if mark in _environment(pid))
+    return [one for one in found if one is not None]
+
+
+def _environment(pid: int) -> bytes:
+    """Read what a process was started with; nothing of one that has ended, or is another user's."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
 def _stat(pid: int) -> _Stat | None:
     """Read what the kernel says of a process; its name may hold blanks and brackets."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return _Stat(fields[0], int(fields[3]), int(fields[19]))
+    return _Stat(fields[0], int(fields[19]))

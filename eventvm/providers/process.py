@@ -6,12 +6,12 @@ and a recycled pid is never taken for it.
 """
 
 import asyncio
-import math
 import os
 import secrets
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from eventvm.clock import Clock
 from eventvm.errors import EventvmError
 from eventvm.observation import End, Observation, unknown
 from eventvm.provider import Target, Unclear
-from eventvm.providers.process_files import Life, Made, Sight, look
+from eventvm.providers.process_files import MARK, Life, Made, Sight, look
 from eventvm.providers.process_hints import Hints
 from eventvm.providers.process_logs import Stream, follow
 from eventvm.providers.rundir import LOCK, RunDirectories, state_directory, take, write_durably
@@ -75,7 +75,7 @@ class Process:
         """Say which field a process cannot have."""
         if sys.platform != "linux":
             return "processes as machines need Linux"
-        for complaint in (_command, _directory, _grace, _environment):
+        for complaint in (_command, _directory, _environment):
             if why := complaint(spec):
                 return why
         return ""
@@ -163,6 +163,10 @@ class Process:
         for id_ in self.directories.ids():
             yield id_
 
+    async def recall(self, id: str) -> Spec | None:  # noqa: A002  # the word of the domain
+        made = look(self.directories.of(id)).made
+        return made.spec if made is not None else None
+
     # --- its logs
 
     def log(self, id: str, stream: Stream = "stdout") -> Path:  # noqa: A002  # the word of the domain
@@ -177,10 +181,11 @@ class Process:
 
     async def _settled(self, path: Path, seconds: float = SETTLE_SECONDS) -> Sight:
         """Look, and look again for a while where the machine is on its way up or down."""
-        until = asyncio.get_running_loop().time() + seconds
-        while (sight := look(path)).between and asyncio.get_running_loop().time() < until:
-            if sight.remains and not sight.held:
-                await asyncio.sleep(STEP_SECONDS * 10)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while (sight := look(path)).between:
+            if loop.time() - begun > (min(seconds, GLANCE_SECONDS) if sight.remains else seconds):
+                break
             await asyncio.sleep(STEP_SECONDS)
         return sight
 
@@ -188,12 +193,13 @@ class Process:
         """Write what the shim is to do, and give the secret values in it beside."""
         values = {name: _value(name, secret) for name, secret in target.spec.secrets.items()}
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        nonce = secrets.token_hex(8)
         order = {
             "argv": target.spec.command,
-            "env": {**inherited, **target.spec.environment, **values},
+            "env": {**inherited, **target.spec.environment, **values, MARK: nonce},
             "directory": target.spec.directory or "/",
             "incarnation": target.incarnation,
-            "nonce": secrets.token_hex(8),
+            "nonce": nonce,
             "boot_id": self._boot_id,
             "log_bytes": self._log_bytes,
         }
@@ -208,7 +214,7 @@ class Process:
             await _ladder(path, sight.life, grace)
             sight = await self._settled(path)
         for one in sight.remains:
-            one.signal(9)
+            one.signal(signal.SIGKILL)
         for one in sight.remains:
             if not await one.ended_within(KILL_SECONDS):
                 raise Failed(f"process {one.pid} is still there after SIGKILL")
@@ -331,9 +337,7 @@ def _scrubbed(text: str, values: list[str]) -> str:
 
 
 def _command(spec: Spec) -> str:
-    if not spec.command or not spec.command[0]:
-        return "command: a process needs a program to run"
-    return "command: no argument may hold a NUL" if any("\0" in each for each in spec.command) else ""
+    return "" if any(spec.command[:1]) else "command: a process needs a program to run"
 
 
 def _directory(spec: Spec) -> str:
@@ -342,21 +346,9 @@ def _directory(spec: Spec) -> str:
     return ""
 
 
-def _grace(spec: Spec) -> str:
-    grace = spec.stop_grace_seconds
-    told = grace is None or (math.isfinite(grace) and grace >= 0)
-    return "" if told else "stop_grace_seconds: it is a number of seconds from 0 on"
-
-
 def _environment(spec: Spec) -> str:
-    both: Mapping[str, object] = {**spec.environment, **spec.secrets}
-    if any(not name or set(name) & {"=", "\0"} for name in both):
-        return "environment, secrets: a name is not empty and holds no = and no NUL"
-    if any("\0" in value for value in spec.environment.values()):
-        return "environment: no value may hold a NUL"
-    if twice := sorted(set(spec.environment) & set(spec.secrets)):
-        return f"secrets: {', '.join(twice)} is in the environment too"
-    return ""
+    twice = sorted(set(spec.environment) & set(spec.secrets))
+    return f"secrets: {', '.join(twice)} is in the environment too" if twice else ""
 
 
 __all__ = ["Failed", "Process", "SecretMissing"]

@@ -11,8 +11,9 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from eventvm.clock import boot_id
 from eventvm.observation import Absent, End, Evidence, Instant, Manner, Observation, Observed, unknown
-from eventvm.providers.identity import Identity
+from eventvm.providers.identity import Identity, carrying
 from eventvm.providers.rundir import LOCK, taken
 from eventvm.spec import Spec
 
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 WITNESS = "shim"
 """The source of all evidence of what runs, and of how it ended."""
+
+MARK = "EVENTVM_LAUNCH"
+"""The variable by which what a launch has left running is found when its shim is gone."""
 
 
 class Made(Struct, frozen=True, gc=False):
@@ -138,8 +142,16 @@ def look(path: Path) -> Sight:
     if held or taken(path / LOCK):
         paused = life is not None and life.process.state() == "T"
         return Sight(made, held=True, life=life, exit=ended, paused=paused)
-    remains = () if life is None or ended is not None else tuple(life.process.session())
+    remains = _remains(life) if life is not None and ended is None else ()
     return Sight(made, life=life, exit=ended, remains=remains)
+
+
+def _remains(life: Life) -> tuple[Identity, ...]:
+    """Find what still runs of a life whose shim is gone; nothing does that began before this boot."""
+    if life.process.boot_id != boot_id():
+        return ()
+    own = [life.process] if life.process.lives() else []
+    return tuple({*own, *carrying(f"{MARK}={life.nonce}".encode())})
 
 
 def _read(path: Path, kind: type[T]) -> T | None:

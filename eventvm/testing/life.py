@@ -8,7 +8,7 @@ import msgspec
 
 from eventvm import commands, events
 from eventvm.decisions import Outcome, conclude, decide, fact, plan, recover
-from eventvm.errors import EventvmError
+from eventvm.errors import BadInput, EventvmError
 from eventvm.ledger import Entry, Interval, Ledger
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.lifecycles import LIFECYCLES
@@ -28,12 +28,19 @@ def observed(seen: Observation | Liveness) -> Observation:
     return seen if isinstance(seen, Observation) else Observation(seen, Evidence("probe"))
 
 
+def _definition(given: Lifecycle | str) -> Lifecycle:
+    if isinstance(given, Lifecycle):
+        return given
+    if given not in LIFECYCLES:
+        raise BadInput(f"no lifecycle {given!r}; there is {', '.join(sorted(LIFECYCLES))}")
+    return LIFECYCLES[given]
+
+
 class Life:
     """One machine, driven as an engine drives it, without a single await."""
 
     def __init__(self, definition: Lifecycle | str, spec: Spec | None = None, name: str = "web-1") -> None:
-        definition = LIFECYCLES[definition] if isinstance(definition, str) else definition
-        self.rules = Rules(definition)
+        self.rules = Rules(_definition(definition))
         self.machine = blank("machine/1", self.rules, name)
         self.spec = spec or Spec(cpus=2, memory=4 << 30, storage=10 << 30)
         self.records: list[Record] = []

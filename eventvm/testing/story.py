@@ -9,13 +9,13 @@ happens next, and how each call to the provider comes out where it does not go w
 
 from typing import Any, Self
 
-from eventvm import commands, events
+from eventvm import commands, events, limits
 from eventvm.commands import Command
 from eventvm.drawing import answer_in_words
 from eventvm.errors import BadInput, Refused
 from eventvm.events import TAGS, Event
 from eventvm.lifecycle import Lifecycle, Rules
-from eventvm.lifecycles import LIFECYCLES
+from eventvm.limits import wishes
 from eventvm.observation import End, Liveness, Observation
 from eventvm.spec import Spec
 from eventvm.tables import CALLS
@@ -36,9 +36,12 @@ def given(
     """
     story = absent(lifecycle, seen=seen, spec=spec, name=name)
     if not (past and isinstance(past[0], BEGINNINGS)):
-        story.life.create(**({"phase": phase} if phase else {}))
+        phases = story.life.rules.definition.phases
+        story.life.create(**({"phase": limits.choice(phase, "phase", phases)} if phase else {}))
     for each in past:
-        story.life.append(each) if isinstance(each, events.Happened) else story.life.send(each)
+        story.life.append(each) if isinstance(each, events.Happened) else story.life.send(
+            wishes.command(each)
+        )
     return story.begun()
 
 
@@ -47,7 +50,7 @@ def absent(
     name: str = "web-1",
 ) -> "Story":  # fmt: skip
     """Begin with a machine that was never created."""
-    life = Life(LIFECYCLES[lifecycle] if isinstance(lifecycle, str) else lifecycle, spec, name)
+    life = Life(lifecycle, spec, name)
     life.probe = seen
     return Story(life)
 
@@ -84,6 +87,8 @@ class Story:
         """
         self._taken()
         self.begun()
+        if happens is not None and not isinstance(happens, events.Happened):
+            wishes.command(happens)
         self._told = _told(happens, seen, comes_to)
         self._set_up(seen, comes_to)
         self.life.end, self.life.size = end, size

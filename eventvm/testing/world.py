@@ -155,7 +155,7 @@ class World:
     def _tasks(self, engine: Engine) -> list[asyncio.Task[Any]]:
         """List all that runs for an engine, in one order in every process."""
         assert self.log._writer is not None
-        tasks = (self.log._writer, *engine._tasks, *engine._turns.workers, *engine._supervisor.close())
+        tasks = (self.log._writer, *engine._tasks, *engine._turns.workers, *engine._supervisor.reloads)
         return sorted(tasks, key=lambda task: (len(task.get_name()), task.get_name()))
 
     async def deafen(self) -> None:

@@ -1,5 +1,6 @@
 """The house keeps its own rules: floors, types, style."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,13 @@ def test_the_readme_is_short_and_opens_with_two_commands():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 250
     blocks = [block for block in text.split("```") if block.startswith("sh\n")]
-    assert "eventvm demo" in blocks[0]
+    assert "eventvm run -- " in blocks[0]
     assert "pytest" in blocks[1]
     assert all(len(block.strip().splitlines()) == 2 for block in blocks[:2])
+
+
+def test_the_readme_links_every_page():
+    """Whoever looks something up finds it from there; nothing that is linked is missing."""
+    text = (ROOT / "README.md").read_text()
+    linked = set(re.findall(r"\]\((docs/[a-z-]+\.md)\)", text.split("## Look it up")[1].split("\n## ")[0]))
+    assert linked == {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}

@@ -19,7 +19,7 @@ from eventvm.audit.replay import differences, replayed
 from eventvm.errors import BadInput, Inconclusive, LogDamaged, LogHeld, LogUnavailable, NotALog
 from eventvm.events import LogRestored
 from eventvm.log import RESTORED
-from eventvm.logs import open_log, restore, sqlite_reader
+from eventvm.logs import open_log, restore, restoring, sqlite_reader
 from eventvm.logs.part import written
 from eventvm.logs.sqlite_reader import vacuum
 from eventvm.views import Fleet
@@ -351,6 +351,25 @@ async def test_a_restore_refuses_what_is_in_its_way(path, backed, adding):
     assert not other.exists()
     other.with_name("other.db.lock").unlink()
     await restore(backed, other)
+
+
+async def test_a_cancelled_restore_leaves_nothing(path, backed, monkeypatch):
+    """While the copy is verified, too; neither a log nor its lock."""
+    reading, honest = threading.Event(), restoring.checked
+
+    async def slow(log, stopped):
+        reading.set()
+        while not stopped():
+            await anyio.lowlevel.checkpoint()
+        return await honest(log, stopped)
+
+    monkeypatch.setattr(restoring, "checked", slow)
+    restored = asyncio.ensure_future(restore(backed, path.with_name("new.db")))
+    await asyncio.get_running_loop().run_in_executor(None, reading.wait, 60)
+    restored.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await restored
+    assert left(path) == ["backup.db"]
 
 
 async def test_what_is_no_backup_is_refused_untouched(path):

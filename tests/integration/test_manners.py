@@ -14,6 +14,7 @@ import pytest
 import eventvm
 from eventvm import Spec
 from eventvm.engine import Engine, Handle
+from eventvm.engine.orphans import Orphan
 from eventvm.errors import Closed, WrongLoop
 from eventvm.ledger import Entry
 from eventvm.logs import open_log
@@ -87,7 +88,7 @@ ENGINE = {
     "create": ("other",), "clone": ("HANDLE", "other", "s"), "birth": ("x",), "used": ("k",),
     "submit": ("CELL", eventvm.engine.commands.Start()), "look": ("CELL",), "reconcile": (), "events": (),
     "observe": (print,), "history": ("x",), "ledger": ("x",), "every": (), "counts": (),
-    "backup": ("nowhere.db",), "orphans": (),
+    "backup": ("nowhere.db",), "orphans": (), "adopt": (Orphan("simulated", "x"), "y"),
 }  # fmt: skip
 HANDLE = {
     "describe": (), "create": (), "start": (), "stop": (), "pause": (), "resume": (), "hibernate": ("s",),

@@ -1,4 +1,5 @@
 """A small fleet under random commands, faults, deaths, lies and crashes; one seed, one history."""
+# ruff: noqa: SLF001  # it looks for what is left behind
 
 import asyncio
 import random
@@ -12,8 +13,10 @@ from specs import LIFECYCLES, NEW, SPEC
 from eventvm.engine.receipt import receipt_of
 from eventvm.errors import Closed, CommitUnknown, EffectFailed, EventvmError, LogUnavailable
 from eventvm.lifecycles import plugin
+from eventvm.observation import Evidence, Observation
 from eventvm.providers.simulated import Script
 from eventvm.spec import Spec
+from eventvm.supervision import expired, supervise, under_way
 from eventvm.tables import Refuse
 from eventvm.testing import Disk, VirtualLoop, World
 
@@ -38,6 +41,9 @@ ACTS = (
     Script("fail", seconds=90),
 )
 STUCK_SECONDS = 100_000
+CARE_SECONDS = 1000
+"""Longer than any recovery takes: all its backoffs, and all its attempts up to their deadlines."""
+POLICIES = ("", "never", "on-failure", "always")
 
 
 class Run:
@@ -70,17 +76,34 @@ class Run:
 
     async def open(self):
         at_once = self.random.choice((1, 64))
-        await self.world.open(actor="sim", effects_at_once=at_once, probes_at_once=at_once)
+        hosts = {"plugin": self.reload} if self.random.random() < 0.8 else {}
+        await self.world.open(actor="sim", effects_at_once=at_once, probes_at_once=at_once, reloads=hosts)
         self.world.log.seconds = self.random.choice((0, 0.001))
+        self.hosted = bool(hosts)
         self.world.engine.observe(lambda _, change: self.seen.append(change.position))
+
+    async def reload(self, plugin):
+        """Bring a plugin back as a host might: it takes its time, fails, hangs, meddles, or dies of it."""
+        fate = self.random.choice(("", "", "", "fail", "hang", "cancelled", "move", "crash"))
+        await asyncio.sleep(self.random.choice((0, 0.001, 3)))
+        if fate == "fail":
+            raise RuntimeError(fate)
+        if fate == "hang":
+            await asyncio.get_running_loop().create_future()
+        if fate == "cancelled":
+            raise asyncio.CancelledError
+        if fate == "move":
+            self.wish(partial(self.send, plugin.id, "transition_to", ("Validating",), {}, None))
+        if fate == "crash":
+            self.wish(partial(self.crashed, plugin.id))
 
     async def step(self):
         act = self.random.choices(
             (
                 self.command, self.fault, self.mischief, self.clock, self.reconcile, self.cancel,
-                self.restart, self.again,
+                self.restart, self.again, self.crash,
             ),
-            (70, 16, 5, 2, 2, 2, 2, 4),
+            (70, 16, 5, 2, 2, 2, 2, 4, 5),
         )[0]  # fmt: skip
         await act()
 
@@ -151,13 +174,19 @@ class Run:
     def optioned(self, verb, options):
         if verb == "amend":
             labels = {self.random.choice("ab"): self.random.choice(("1", "2", None))}
-            return {**options, "labels": labels, "restart": self.random.choice((None, None, "never"))}
+            return {**options, "labels": labels, **self.drawn_care()}
         if verb in UNKEYED:
             return {"timeout": 50} if verb == "wait" else {}
         return {**options, "force": True} if verb == "destroy" and self.random.random() < 0.6 else {**options}
 
+    def drawn_care(self):
+        """Draw what the supervisor is asked for."""
+        choice = self.random.choice
+        drawn = {"restart": choice((None, *POLICIES)), "ttl_seconds": choice((None, None, None, 0, 1, 50))}
+        return {field: value for field, value in drawn.items() if value is not None}
+
     async def create(self, name, lifecycle):
-        spec = Spec(dev=True) if lifecycle == "plugin" else SPEC
+        spec = replace(Spec(dev=True) if lifecycle == "plugin" else SPEC, **self.drawn_care())
         handle = await self.world.engine.create(name, spec, lifecycle=lifecycle)
         self.learn(handle.receipt)
 
@@ -216,6 +245,23 @@ class Run:
             simulated.lie(name, self.random.choice(("alive", "gone", "unknown", None, None)))
         else:
             act(name)
+
+    async def crash(self):
+        """Let a plugin do its work, and tell of its death."""
+        plugins = [id_ for id_ in self.machines if self.rules(id_) == "plugin"]
+        if plugins:
+            self.wish(partial(self.crashed, self.random.choice(plugins[-3:])))
+
+    def rules(self, id_):
+        cell = self.world.engine.cells.living.get(id_)
+        return "" if cell is None else cell.machine.rules.name
+
+    async def crashed(self, id_):
+        plugin = await self.world.engine.machine_by_id(id_)
+        if not plugin.active:
+            await plugin.force_phase("Running", "so that it can crash")
+        gone = Observation("gone", Evidence("host"), exists=True, generation=plugin.generation)
+        await plugin.tell(gone)
 
     async def clock(self):
         if self.random.random() < 0.3:
@@ -279,10 +325,24 @@ class Run:
         await self.open()
         async with asyncio.timeout(STUCK_SECONDS):
             await self.world.engine.reconcile()
-        await self.world.quiet(1)
+        await self.world.quiet(CARE_SECONDS)
         await self.world.check()
         self.check()
+        self.cared_for()
         await self.world.leave()
+
+    def cared_for(self):
+        """In a world without faults nobody is left half way: not restarted, not ended, not failed."""
+        engine, now = self.world.engine, self.world.clock.now()
+        for cell in engine.cells.living.values():
+            machine = cell.machine
+            hosted = self.hosted and machine.rules.name == "plugin"
+            assert machine.request is None, machine
+            assert not expired(machine, now), machine
+            assert machine.quarantined or supervise(machine, now, hosted=hosted) is None, machine
+            assert not under_way(machine) or (machine.rules.name == "plugin" and not hosted), machine
+        assert not engine._supervisor._under_care
+        assert len(engine._supervisor._alarms) <= 10 * len(self.machines) + 10
 
     def check(self):
         """No acknowledged receipt is missing, and no record has changed."""

@@ -14,6 +14,7 @@ import simfleet
 
 from eventvm.engine.effects import Effects
 from eventvm.engine.scribe import Scribe
+from eventvm.engine.supervisor import Supervisor
 from eventvm.errors import LogDamaged
 from eventvm.testing import Disk
 
@@ -125,4 +126,17 @@ def test_an_engine_that_repeats_what_was_interrupted_is_caught(monkeypatch):
             await self._steps(turn)
 
     monkeypatch.setattr(Effects, "resume", blindly)
+    assert caught()
+
+
+def test_a_supervisor_that_never_wakes_is_caught(monkeypatch):
+    monkeypatch.setattr(Supervisor, "_set", lambda *_: None)
+    assert caught()
+
+
+def test_a_supervisor_that_forgets_a_reload_is_caught(monkeypatch):
+    async def forgetful(self, cell):
+        await self._brought_back(cell)
+
+    monkeypatch.setattr(Supervisor, "_reload", forgetful)
     assert caught()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from eventvm.errors import NetworkFilesystem
-from eventvm.logs import filesystem, open_log
+from eventvm.logs import filesystem, open_log, restore
 
 NFS = """\
 22 28 0:21 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
@@ -64,6 +64,18 @@ async def test_a_log_on_another_hosts_disk_is_refused_untouched(mounted, kind, r
             pass
     assert "EVENTVM_NETWORK_FILESYSTEM=allow" in refused.value.hint
     assert [one.name for one in path.parent.iterdir()] == ["mountinfo"]
+
+
+async def test_a_log_is_not_restored_to_another_hosts_disk(mounted, tmp_path_factory):
+    """Nobody could open it there; a backup may lie there, and is restored from there."""
+    near = tmp_path_factory.mktemp("near")
+    async with open_log(near / "log.db") as log:
+        far = mounted("nfs4")
+        await log.backup(far)
+    with pytest.raises(NetworkFilesystem):
+        await restore(far, far.with_name("new.db"))
+    assert not far.with_name("new.db").exists()
+    await restore(far, near / "new.db")
 
 
 async def test_who_insists_is_believed(mounted, monkeypatch):

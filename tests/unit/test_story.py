@@ -131,3 +131,18 @@ def test_a_sight_that_is_late_changes_nothing():
     """An observation is taken whole: its incarnation counts."""
     late = Observation("gone", Evidence("probe", incarnation=1, when=Instant(1, 1, "b")))
     given(vm, Start(), Stop(), Start()).when(seen=late).then()
+
+
+SENSELESS = {
+    "no lifecycle 'vms'; there is cell": lambda: given("vms"),
+    "phase is refused": lambda: given("plugin", phase="running"),
+    "command is refused": lambda: given(vm).when("start"),
+    "command is refused: it": lambda: given(vm, "start"),
+}
+
+
+@pytest.mark.parametrize("sentence", SENSELESS)
+def test_a_story_that_cannot_be_told_is_refused_with_a_sentence(sentence):
+    """A word that is none is no failure of what is tried."""
+    with pytest.raises(BadInput, match=sentence):
+        SENSELESS[sentence]()
