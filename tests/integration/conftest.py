@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 import pytest
 
 from eventvm.log import EventLog, Replay
 from eventvm.record import Record
 from eventvm.testing import contract_log
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no package: what they share is found so
 
 PREAMBLE = """
 import asyncio, json, os, resource, signal, sqlite3, sys
