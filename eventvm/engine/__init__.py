@@ -45,6 +45,7 @@ from eventvm.errors import (
     WrongLoop,
 )
 from eventvm.installed import LIFECYCLES as OFFERED
+from eventvm.installed import PROVIDERS
 from eventvm.ledger import Ledger
 from eventvm.lifecycle import Lifecycle, Rules, encode
 from eventvm.lifecycles import DEFAULT, LIFECYCLES
@@ -142,7 +143,7 @@ class Engine:
                 self._employ(self._settle())
             for provider in self._world.providers.values():
                 self._heed(provider)
-            self._meet()
+            self._meet({cell.machine.spec.provider for cell in self.cells.living.values()})
             logger.info("serving %s: %d living machines", self.log.url, len(self.cells.living))
             yield self
         finally:
@@ -165,9 +166,9 @@ class Engine:
         if hasattr(provider, "events") and not self._closed:
             self._employ(self._follow(provider))
 
-    def _meet(self) -> None:
-        """Find the installed providers that living machines name; without theirs, a machine is unknown."""
-        for name in {cell.machine.spec.provider for cell in self.cells.living.values()}:
+    def _meet(self, names: Iterable[str]) -> None:
+        """Find installed providers by name; without its own, a machine is unknown."""
+        for name in names:
             try:
                 self._world.provider(name)
             except EventvmError as problem:
@@ -480,8 +481,12 @@ class Engine:
         return self._world.provider(name)
 
     async def orphans(self) -> tuple[Orphan, ...]:
-        """List the machines that a provider has and the log does not know, as after a restore."""
+        """List the machines that a provider has and the log does not know, as after a restore.
+
+        Providers of installed packages are asked too, those whose machines nobody here has named yet.
+        """
         self.check_open()
+        self._meet(self._world.installed.names(PROVIDERS))
         return await orphans(self.log, self._world.providers.values(), self._discover_seconds)
 
     async def adopt(
