@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
+from msgspec.structs import force_setattr
 
 from eventvm import limits
 from eventvm.engine.roll import Roll
@@ -191,7 +192,7 @@ class Cells:
             self.definitions.add(digest, definition)
         decoder = msgspec.msgpack.Decoder(list[Machine], dec_hook=self._rules)
         for part in machines:
-            for machine in decoder.decode(part):
+            for machine in _alike(decoder.decode(part)):
                 self.living[machine.id] = Cell(machine)
                 if machine.living:
                     self.roll.enter(machine)
@@ -213,9 +214,28 @@ class Cells:
             waiting.set_result(None)
 
 
+def _alike(machines: list[Machine]) -> list[Machine]:
+    """Let equal machines share what they are made of, before anybody has seen them.
+
+    Each was decoded with values of its own, most of which are the same throughout a fleet.
+    """
+    shared: dict[object, Any] = {}
+    share, nothing = shared.setdefault, dict[str, int]()
+    for machine in machines:
+        force_setattr(machine, "spec", share(_encode(machine.spec), machine.spec))
+        force_setattr(machine, "phase", share(machine.phase, machine.phase))
+        force_setattr(machine, "reason", share(machine.reason, machine.reason))
+        force_setattr(machine, "since", share(machine.since, machine.since))
+        force_setattr(machine, "position", share(machine.position, machine.position))
+        if not machine.snapshots:
+            force_setattr(machine, "snapshots", nothing)
+    return machines
+
+
 def _digest(value: Any) -> str:
     assert isinstance(value, Rules)
     return value.digest
 
 
+_encode = msgspec.msgpack.Encoder().encode
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_digest)
