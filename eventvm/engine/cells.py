@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -65,6 +66,8 @@ class Cells:
         self.named: dict[str, asyncio.Future[None]] = {}
         """For names that somebody waits for: resolved when a machine takes the name."""
         self.waiting = 0
+        self._moved: dict[str, Machine] | None = None
+        """While the living are being kept: those that moved since that began, as they were then."""
         self.left = False
         """Whether nothing will be noticed any more."""
 
@@ -131,6 +134,8 @@ class Cells:
     def move(self, cell: Cell, after: Machine) -> None:
         """Let a cell be what a durable record makes of its machine; most records alter nothing else."""
         before, cell.machine = cell.machine, after
+        if self._moved is not None:
+            self._moved.setdefault(before.id, before)
         stays = (
             before.version > 0
             and before.phase == after.phase
@@ -177,14 +182,24 @@ class Cells:
     # --- keeping
 
     async def keep(self) -> None:
-        """Keep all living machines beside the log, as they are at its present end."""
-        machines = [cell.machine for cell in self.living.values() if cell.machine.exists]
-        tree = self._log.tree.copy()
+        """Keep all living machines beside the log, as they are at its present end; once at a time."""
+        if self._moved is None:
+            self._moved = {}
+            try:
+                tree, ids = self._log.tree.copy(), tuple(self.living)
+                await self._log.keep(VIEW, tree, await self._packed(ids, self._moved))
+            finally:
+                self._moved = None
+
+    async def _packed(self, ids: Iterable[str], moved: dict[str, Machine]) -> list[bytes]:
+        """Encode machines in steps between which others run, each as it was when that began."""
         parts = [msgspec.msgpack.encode({rules.digest: rules.definition for rules in self.definitions})]
-        for at in range(0, len(machines), PART):
-            parts.append(_ENCODER.encode(machines[at : at + PART]))
+        left = iter(ids)
+        while some := list(islice(left, PART)):
+            machines = [moved.get(id_) or self.living[id_].machine for id_ in some]
+            parts.append(_ENCODER.encode([machine for machine in machines if machine.exists]))
             await anyio.lowlevel.checkpoint()
-        await self._log.keep(VIEW, tree, parts)
+        return parts
 
     async def _unpack(self, parts: Iterable[bytes]) -> None:
         definitions, *machines = parts
