@@ -194,11 +194,11 @@ def evolve(machine: Machine, event: Event | Unknown, position: int) -> Machine:
         arrow = arrow_of(machine, event, tag)
     except IllegalEvent as problem:
         raise IllegalEvent(f"{machine.id}: {problem}", position=position) from None
-    changes: dict[str, Any]
+    changes: dict[str, Any] = {}
     if arrow.to is None:
-        changes = {"version": machine.version + 1, "position": position}
+        after = replace(machine, version=machine.version + 1, position=position)
     else:
-        changes = _entered(machine, event, arrow.to, arrow, position)
+        after = _entered(machine, event, arrow.to, arrow, position)
         if machine.rules.supervised or machine.upkeep is not None or machine.spec.restart:
             changes |= _upheld(machine, event, tag, arrow.to)
     if arrow.meters:
@@ -207,7 +207,7 @@ def evolve(machine: Machine, event: Event | Unknown, position: int) -> Machine:
         changes["request"] = _request_after(machine, event, tag)
     if (told := _TOLD.get(tag)) is not None:
         changes |= told(machine, event, position)
-    return replace(machine, **changes)
+    return replace(after, **changes) if changes else after
 
 
 def arrow_of(machine: Machine, event: Event, tag: str) -> Arrow:
@@ -220,20 +220,21 @@ def arrow_of(machine: Machine, event: Event, tag: str) -> Arrow:
     return arrow
 
 
-def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: int) -> dict[str, Any]:
+def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: int) -> Machine:
     definition = machine.rules.definition
-    return {
-        "version": machine.version + 1,
-        "position": position,
-        "phase": to,
-        "generation": machine.generation + 1,
-        "since": position,
-        "reason": why(event),
-        "quarantined": arrow.quarantine or (machine.quarantined and to == machine.phase),
-        "failed": machine.failed or to in definition.faulty,
-        "holds": to not in definition.frees,
-        "attested": machine.attested if by_attestation(event) else "",
-    }
+    return replace(
+        machine,
+        version=machine.version + 1,
+        position=position,
+        phase=to,
+        generation=machine.generation + 1,
+        since=position,
+        reason=why(event),
+        quarantined=arrow.quarantine or (machine.quarantined and to == machine.phase),
+        failed=machine.failed or to in definition.faulty,
+        holds=to not in definition.frees,
+        attested=machine.attested if by_attestation(event) else "",
+    )
 
 
 def _upheld(machine: Machine, event: Event, tag: str, to: str) -> dict[str, Any]:

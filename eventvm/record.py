@@ -15,8 +15,8 @@ from eventvm.events import SCHEMA, Event, Unknown
 FORMAT = 1
 """The version of the canonical bytes; the first byte of each."""
 
-_HEAD = Layout(">BQQQQI32s")
-_LENGTHS = Layout(">IIIII")
+_HEAD = Layout(">BQQQQI32sIIIII")
+"""What has a fixed length, and the lengths of what has none."""
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -51,8 +51,10 @@ def leaf(  # noqa: PLR0917  # one argument for each canonical field
     """Hash the canonical bytes of a record; `previous` is the leaf of its stream's last record."""
     names, who, what = stream.encode(), actor.encode(), (key or "").encode()
     return merkle.leaf(
-        _HEAD.pack(FORMAT, position, version, recorded_at, cause, schema, previous)
-        + _LENGTHS.pack(len(names), len(who), len(what), len(digest), len(body))
+        _HEAD.pack(
+            FORMAT, position, version, recorded_at, cause, schema, previous,
+            len(names), len(who), len(what), len(digest), len(body),
+        )
         + names + who + what + digest + body
     )  # fmt: skip
 

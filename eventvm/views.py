@@ -137,8 +137,11 @@ class Fleet:
         before = self.machines.get(record.stream) or first(record, self.definitions)
         after = evolve(before, record.event, record.position)
         self.machines[before.id] = after
-        self.ledgers.setdefault(before.id, Ledger()).add(before, record)
-        self.names.update(dict.fromkeys(after.names, before.id))
+        if (ledger := self.ledgers.get(before.id)) is None:
+            ledger = self.ledgers[before.id] = Ledger()
+        ledger.add(before, record)
+        if after.holds:
+            self.names[after.name] = before.id
         if (change := transition(before, record, after)) is not None:
             self.histories.setdefault(before.id, []).append(change)
         return "applied"

@@ -4,11 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
+from msgspec.structs import force_setattr
 
 from eventvm import limits
 from eventvm.engine.roll import Roll
@@ -66,6 +68,8 @@ class Cells:
         self.named: dict[str, asyncio.Future[None]] = {}
         """For names that somebody waits for: resolved when a machine takes the name."""
         self.waiting = 0
+        self._moved: dict[str, Machine] | None = None
+        """While the living are being kept: those that moved since that began, as they were then."""
         self.left = False
         """Whether nothing will be noticed any more."""
 
@@ -132,6 +136,8 @@ class Cells:
     def move(self, cell: Cell, after: Machine) -> None:
         """Let a cell be what a durable record makes of its machine; most records alter nothing else."""
         before, cell.machine = cell.machine, after
+        if self._moved is not None:
+            self._moved.setdefault(before.id, before)
         stays = (
             before.version > 0
             and before.phase == after.phase
@@ -178,14 +184,24 @@ class Cells:
     # --- keeping
 
     async def keep(self) -> None:
-        """Keep all living machines beside the log, as they are at its present end."""
-        machines = [cell.machine for cell in self.living.values() if cell.machine.exists]
-        tree = self._log.tree.copy()
+        """Keep all living machines beside the log, as they are at its present end; once at a time."""
+        if self._moved is None:
+            self._moved = {}
+            try:
+                tree, ids = self._log.tree.copy(), tuple(self.living)
+                await self._log.keep(VIEW, tree, await self._packed(ids, self._moved))
+            finally:
+                self._moved = None
+
+    async def _packed(self, ids: Iterable[str], moved: dict[str, Machine]) -> list[bytes]:
+        """Encode machines in steps between which others run, each as it was when that began."""
         parts = [msgspec.msgpack.encode({rules.digest: rules.definition for rules in self.definitions})]
-        for at in range(0, len(machines), PART):
-            parts.append(_ENCODER.encode(machines[at : at + PART]))
+        left = iter(ids)
+        while some := list(islice(left, PART)):
+            machines = [moved.get(id_) or self.living[id_].machine for id_ in some]
+            parts.append(_ENCODER.encode([machine for machine in machines if machine.exists]))
             await anyio.lowlevel.checkpoint()
-        await self._log.keep(VIEW, tree, parts)
+        return parts
 
     async def _unpack(self, parts: Iterable[bytes]) -> None:
         definitions, *machines = parts
@@ -193,7 +209,7 @@ class Cells:
             self.definitions.add(digest, definition)
         decoder = msgspec.msgpack.Decoder(list[Machine], dec_hook=self._rules)
         for part in machines:
-            for machine in decoder.decode(part):
+            for machine in _alike(decoder.decode(part)):
                 self.living[machine.id] = Cell(machine)
                 if machine.living:
                     self.roll.enter(machine)
@@ -215,9 +231,28 @@ class Cells:
             waiting.set_result(None)
 
 
+def _alike(machines: list[Machine]) -> list[Machine]:
+    """Let equal machines share what they are made of, before anybody has seen them.
+
+    Each was decoded with values of its own, most of which are the same throughout a fleet.
+    """
+    shared: dict[object, Any] = {}
+    share, nothing = shared.setdefault, dict[str, int]()
+    for machine in machines:
+        force_setattr(machine, "spec", share(_encode(machine.spec), machine.spec))
+        force_setattr(machine, "phase", share(machine.phase, machine.phase))
+        force_setattr(machine, "reason", share(machine.reason, machine.reason))
+        force_setattr(machine, "since", share(machine.since, machine.since))
+        force_setattr(machine, "position", share(machine.position, machine.position))
+        if not machine.snapshots:
+            force_setattr(machine, "snapshots", nothing)
+    return machines
+
+
 def _digest(value: Any) -> str:
     assert isinstance(value, Rules)
     return value.digest
 
 
+_encode = msgspec.msgpack.Encoder().encode
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_digest)

@@ -341,7 +341,7 @@ class SqliteLog(SqliteReading, GroupCommit):
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
         whole = (tree.packed, *parts)
-        digest = seal(view, tree.size, whole)
+        digest = await asyncio.to_thread(seal, view, tree.size, whole)  # it may be hundreds of megabytes
         await self._connection()
         with translated(self.path):
             rows = [(view, at, tree.size, digest, part) for at, part in enumerate(whole)]

@@ -75,7 +75,9 @@ RECALL = f"""
 """  # noqa: S608  # our own columns
 FIND = "SELECT stream, held, reserved FROM names WHERE name = ? AND stream <> ''"
 STREAMS = "SELECT stream FROM streams WHERE stream > ? ORDER BY stream LIMIT ?"
-KEPT = "SELECT part, size, digest, bytes FROM kept WHERE view = ? ORDER BY part"
+KEPT = "SELECT part, size, digest, bytes FROM kept WHERE view = ? AND part > ? ORDER BY part LIMIT ?"
+PARTS = 64
+"""How many parts of a kept view are asked for at once."""
 HEAD = """
     SELECT origin, size, root, frontier, (SELECT 1 + coalesce(max(id), 0) FROM streams), last.* FROM tree
     LEFT JOIN (SELECT position, recorded_at FROM records ORDER BY position DESC LIMIT 1) last
@@ -127,7 +129,7 @@ class SqliteReading(ABC):
         return tuple(stream for (stream,) in await self.ask(STREAMS, (after, limit)))
 
     async def kept(self, view: str) -> Kept | None:
-        rows = await self.ask(KEPT, (view,))
+        rows = await self._parts(view)
         if not rows:
             return None
         _, size, digest, frontier = rows[0]
@@ -135,6 +137,16 @@ class SqliteReading(ABC):
         if digest != seal(view, size, (frontier, *parts)) or size > self._tree.size:
             return None
         return Kept(unpacked(size, frontier), parts)
+
+    async def _parts(self, view: str) -> list[Any]:
+        """Read the rows of a kept view until there are no more.
+
+        aiosqlite holds on to what it gave last, so what it gives last must not be a whole view.
+        """
+        rows: list[Any] = []
+        while some := await self.ask(KEPT, (view, rows[-1][0] if rows else -1, PARTS)):
+            rows += some
+        return rows
 
     async def backup(self, destination: Path) -> Backup:
         mode = stat.S_IMODE(self.path.stat().st_mode)

@@ -9,7 +9,7 @@ import pytest
 
 import eventvm
 from eventvm import Simulated, Spec
-from eventvm.audit.replay import replayed
+from eventvm.audit.replay import differences, replayed
 
 MANY = 2_000
 BYTES_OF_AN_ENDED_MACHINE = 1_500
@@ -90,3 +90,21 @@ async def test_pages_and_counts_are_the_same_when_the_log_is_opened_again(path, 
     raw("DELETE FROM kept", writable=True)
     async with eventvm.open(path) as engine:
         assert await told(engine) == before
+
+
+async def test_machines_that_are_alike_share_what_they_are_made_of(path):
+    """What differs stays different, and what was shared is not altered for the others."""
+    async with eventvm.open(path) as engine:
+        for at in range(4):
+            machine = await engine.create(f"web/{at}", SPEC)
+        await machine.label(rack="4")
+    async with eventvm.open(path) as engine:
+        first, second, third, other = [cell.machine for cell in engine.cells.living.values()]
+        for field in ("spec", "phase", "reason", "snapshots"):
+            assert getattr(first, field) is getattr(second, field) is getattr(third, field)
+        assert other.spec.labels == {"team": "a", "rack": "4"}
+        assert first.spec.labels == {"team": "a"}
+        await (await engine.machine("web/0")).label(rack="0")
+        assert second.spec.labels == third.spec.labels == {"team": "a"}
+        fleet = await replayed(engine.log)
+        assert differences(fleet, [cell.machine for cell in engine.cells.living.values()]) == []

@@ -25,6 +25,7 @@ from eventvm.log import Replay
 from eventvm.logs import open_log
 from eventvm.logs import sqlite as sqlite_module
 from eventvm.logs.sqlite import SqliteLog, Writer
+from eventvm.logs.sqlite_reader import PARTS
 from eventvm.subscription import Subscription
 
 PATIENCE = 60
@@ -320,6 +321,15 @@ async def test_a_kept_view_that_is_not_whole_is_dropped(path, adding, raw, wound
     raw(wound, writable=True)
     async with open_log(path) as log:
         assert await log.kept("view") is None
+
+
+@pytest.mark.parametrize("count", [PARTS - 1, PARTS, 3 * PARTS + 1])
+async def test_a_view_of_any_number_of_parts_is_given_back_whole(path, adding, count):
+    parts = tuple(b"%d" % part for part in range(count))
+    async with open_log(path) as log:
+        await log.append(adding("a", 0))
+        await log.keep("view", log.tree, parts)
+        assert (await log.kept("view")).parts == parts
 
 
 async def test_a_view_that_was_kept_beyond_the_end_is_dropped(path, adding):

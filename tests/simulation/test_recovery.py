@@ -6,6 +6,7 @@ import asyncio
 import pytest
 from specs import NEW, SPEC
 
+from eventvm.engine import cells as cells_module
 from eventvm.engine.effects import Effects
 from eventvm.errors import EventvmError, OutcomeUnknown
 from eventvm.lifecycles import LIFECYCLES
@@ -217,6 +218,30 @@ async def test_news_from_before_a_crash_does_not_conclude_what_was_asked_since(w
     with pytest.raises(OutcomeUnknown):
         await vm.stop()
     await world.refuses(vm.tell(old), OutcomeUnknown, vm)
+
+
+async def test_a_view_that_is_kept_while_machines_move_is_of_one_moment(world, monkeypatch):
+    """Machines that move, begin and end meanwhile are in it as they were; a second keeping is left out."""
+    monkeypatch.setattr(cells_module, "PART", 1)
+    create, cells = world.engine.create, world.engine.cells
+    plugins = [await create(f"plugin-{at}", lifecycle="plugin", phase="Running") for at in range(100)]
+    boxes = [await create(f"cell-{at}", SPEC, lifecycle="cell") for at in range(5)]
+    await cells.keep()
+    at_rest = world.store.kept[cells_module.VIEW]
+    keeping = asyncio.ensure_future(cells.keep())
+    await asyncio.sleep(0)
+    for one in (plugins[0], plugins[-1]):
+        await one.transition_to("Degraded")
+    await plugins[-1].force_phase("Running", "as it was")
+    await boxes[-1].destroy()
+    await create("late", lifecycle="plugin", phase="Running")
+    await cells.keep()
+    assert not keeping.done()
+    await keeping
+    kept = world.store.kept[cells_module.VIEW]
+    assert (kept.parts, kept.tree.root) == (at_rest.parts, at_rest.tree.root)
+    await cells.keep()
+    assert world.store.kept[cells_module.VIEW].parts != at_rest.parts
 
 
 @pytest.mark.parametrize("crash", [True, False])
