@@ -35,7 +35,7 @@ def other(phase: str) -> str:
 
 async def fleet(engine: eventvm.Engine, machines: int) -> list[eventvm.Handle]:
     """Give so many lamps of an engine that holds at least as many."""
-    lamps = await engine.machines(lifecycle="lamp", limit=machines)
+    lamps = [lamp async for lamp in engine.every(lifecycle="lamp")][:machines]
     assert len(lamps) == machines, f"{len(lamps)} lamps, not {machines}"
     return lamps
 
