@@ -110,9 +110,12 @@ def _append(many: Many, one: One, work: "Rows") -> None:
         raise sqlite3.IntegrityError("somebody else has written to this log")
 
 
-def _keep(many: Many, one: One, work: tuple[str, list[tuple[Any, ...]]]) -> None:
-    view, rows = work
+def _keep(many: Many, one: One, work: tuple[str, int, Sequence[bytes]]) -> None:
+    """Hash a view here and not on the loop: it may have hundreds of megabytes."""
+    view, size, parts = work
+    digest = seal(view, size, parts)
     one("DELETE FROM kept WHERE view = ?", (view,))
+    rows = ((view, at, size, digest, part) for at, part in enumerate(parts))
     many("INSERT INTO kept VALUES (?, ?, ?, ?, ?)", rows)
 
 
@@ -340,12 +343,10 @@ class SqliteLog(SqliteReading, GroupCommit):
             raise self._gone.with_traceback(None)
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
-        whole = (tree.packed, *parts)
-        digest = await asyncio.to_thread(seal, view, tree.size, whole)  # it may be hundreds of megabytes
+        work = (view, tree.size, (tree.packed, *parts))
         await self._connection()
         with translated(self.path):
-            rows = [(view, at, tree.size, digest, part) for at, part in enumerate(whole)]
-            await self._writing.executemany("keep", (view, rows))
+            await self._writing.executemany("keep", work)
 
     async def forget(self) -> None:
         """Drop every view that was kept."""
