@@ -7,7 +7,7 @@ from collections import Counter
 
 import aiosqlite
 
-APPENDS = 200_000 if os.environ.get("EVENTVM_THOROUGH") else 20_000
+APPENDS = 100_000 if os.environ.get("EVENTVM_THOROUGH") else 20_000
 
 
 class Ledger:

@@ -11,7 +11,7 @@ from pathlib import Path
 from eventvm import events
 from eventvm.logs import open_log
 
-KILLS = 40 if os.environ.get("EVENTVM_THOROUGH") else 8
+KILLS = 24 if os.environ.get("EVENTVM_THOROUGH") else 8
 PROGRAM = Path(__file__).with_name("killed_host.py")
 
 

@@ -18,7 +18,7 @@ from eventvm.log import Replay
 from eventvm.logs import open_log
 
 THOROUGH = bool(os.environ.get("EVENTVM_THOROUGH"))
-CYCLES = 200 if THOROUGH else 50
+CYCLES = 120 if THOROUGH else 50
 CYCLES_PER_FILE = 10
 """So that a log is recovered that was recovered before."""
 

@@ -22,7 +22,7 @@ from eventvm.tables import Nothing
 from eventvm.testing import VirtualLoop, World
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
-LIVES, STEPS = (3_000 if THOROUGH else 500), 50
+LIVES, STEPS = (1_500 if THOROUGH else 500), 50
 PLAIN = settings(
     deadline=None, database=None, derandomize="EVENTVM_CHANCE" not in os.environ, print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],

@@ -19,7 +19,7 @@ from eventvm.errors import LogDamaged
 from eventvm.testing import Disk
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
-SEEDS = int(os.environ.get("EVENTVM_SEEDS", "1500" if THOROUGH else "200"))
+SEEDS = int(os.environ.get("EVENTVM_SEEDS", "700" if THOROUGH else "200"))
 ONE = os.environ.get("EVENTVM_SEED")
 BATCH = 10
 BATCHES = [[int(ONE)]] if ONE else [list(range(at, min(at + BATCH, SEEDS))) for at in range(0, SEEDS, BATCH)]
