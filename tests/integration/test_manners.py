@@ -41,7 +41,11 @@ from eventvm import Spec
 async def main():
     async with eventvm.open(sys.argv[1], grace_seconds=0) as engine:
         web = await engine.create("web", Spec(provider="simulated"))
-        engine.observe(lambda machine, change: 1 / 0)
+        told = asyncio.Event()
+        def fail(machine, change):
+            told.set()
+            raise ZeroDivisionError
+        engine.observe(fail)
         simulated = engine._world.providers["simulated"]
         simulated.script("web", "start", "fail")
         try:
@@ -49,6 +53,7 @@ async def main():
         except eventvm.EventvmError:
             pass
         await web.start()
+        await told.wait()
         simulated.script("web", "stop", "hang")
         await web.stop(wait=False)
 asyncio.run(main())
