@@ -22,7 +22,7 @@ from eventvm.observation import Clean, End, Evidence, Forced, Instant, Observati
 from eventvm.portrait import portrait
 from eventvm.spec import Drive, Interface, RateLimit, RestoreFrom
 
-EXAMPLES = 600 if os.environ.get("EVENTVM_THOROUGH") == "1" else 300
+EXAMPLES = 600 if os.environ.get("EVENTVM_THOROUGH") == "1" else 100
 FUZZ = settings(
     deadline=None, database=None, derandomize="EVENTVM_CHANCE" not in os.environ, max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
