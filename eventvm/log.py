@@ -71,21 +71,18 @@ class Append(Struct, frozen=True, gc=False):
         return bool(self.claims or self.releases or self.reserves)
 
 
-class Ticket:
+class Ticket(Struct, eq=False):
     """A place in the queue: it is settled by the log, whatever becomes of whoever awaits it."""
 
-    __slots__ = ("_then", "_waiter", "append", "bodies", "error", "records", "size")
-
-    def __init__(self, append: Append) -> None:
-        self.append = append
-        self.bodies: Sequence[bytes] = ()
-        """The events as they will be written; whoever gave them cannot change them any more."""
-        self.size = 0
-        """The bytes of these."""
-        self.records: tuple[Record, ...] = ()
-        self.error: Exception | None = None
-        self._then: Callable[[Ticket], None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    append: Append
+    bodies: Sequence[bytes] = ()
+    """The events as they will be written; whoever gave them cannot change them any more."""
+    size: int = 0
+    """The bytes of these."""
+    records: tuple[Record, ...] = ()
+    error: Exception | None = None
+    _then: "Callable[[Ticket], None] | None" = None
+    _waiter: asyncio.Future[None] | None = None
 
     @property
     def settled(self) -> bool:

@@ -5,18 +5,18 @@ the body exactly as stored, never a re-encoding, and the leaf of the stream's pr
 binds the chain of a stream to the tree. docs/log-format.md is their specification.
 """
 
+from hashlib import sha256
 from struct import Struct as Layout
 
 from msgspec import Struct
 
-from eventvm import merkle
 from eventvm.events import SCHEMA, Event, Unknown
 
 FORMAT = 1
 """The version of the canonical bytes; the first byte of each."""
 
-_HEAD = Layout(">BQQQQI32sIIIII")
-"""What has a fixed length, and the lengths of what has none."""
+_HEAD = Layout(">xBQQQQI32sIIIII")
+"""The zero that begins a leaf, what has a fixed length, and the lengths of what has none."""
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -49,14 +49,14 @@ def leaf(  # noqa: PLR0917  # one argument for each canonical field
     *, key: str | None, digest: bytes, cause: int, schema: int, previous: bytes,
 ) -> bytes:  # fmt: skip
     """Hash the canonical bytes of a record; `previous` is the leaf of its stream's last record."""
-    names, who, what = stream.encode(), actor.encode(), (key or "").encode()
-    return merkle.leaf(
+    names, who, what = stream.encode(), actor.encode(), key.encode() if key else b""
+    return sha256(
         _HEAD.pack(
             FORMAT, position, version, recorded_at, cause, schema, previous,
             len(names), len(who), len(what), len(digest), len(body),
         )
         + names + who + what + digest + body
-    )  # fmt: skip
+    ).digest()  # fmt: skip
 
 
 def leaf_of(record: Record, previous: bytes) -> bytes:

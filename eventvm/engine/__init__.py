@@ -418,11 +418,11 @@ class Engine:
 
     # --- commands
 
-    async def submit(  # the options of a verb
+    def submit(  # the options of a verb
         self, cell: Cell, command: Command, *, key: str | None = None, name: str = "", actor: str = "",
         wait: bool = True, queue: bool = True,
-    ) -> Receipt:  # fmt: skip
-        """Carry a command through and give its receipt; cancelling this cancels nothing in the world."""
+    ) -> asyncio.Future[Receipt]:  # fmt: skip
+        """Let a command take its turn; its receipt is to come, and cancelling that cancels nothing."""
         self.check_open()
         if cell.queue is not None:
             self._turns.check_room(cell)
@@ -431,11 +431,10 @@ class Engine:
         turn.wait = wait
         if key is not None:
             self._turns.keyed(turn, limits.key(key), name)
-        receipt = await self._turns.submit(turn, queue=queue)
         if self.log.tree.size - self._kept > KEEP_EVERY:
             self._kept = self.log.tree.size
             self._employ(self._keep())
-        return receipt
+        return self._turns.submit(turn, queue=queue)
 
     async def _keep(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """The handle: a machine as an application holds it, with the verbs of its lifecycle."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 from msgspec import Struct
@@ -23,6 +23,11 @@ from eventvm.views import Retry, Transition, described
 
 if TYPE_CHECKING:
     from eventvm.engine import Engine
+
+
+Sent = Coroutine[Any, Any, Receipt]
+"""A command that is sent when it is awaited, and gives its receipt then."""
+_BEGINNINGS = (commands.Create, commands.Clone)
 
 
 class Sending(TypedDict, total=False):
@@ -152,40 +157,40 @@ class Handle:
         self.receipt, self._after = receipt, receipt.position
         return receipt
 
-    async def start(self, **options: Unpack[Options]) -> Receipt:
+    def start(self, **options: Unpack[Options]) -> Sent:
         """Run it; if it runs already although the record says otherwise, the record is repaired."""
-        return await self._send(commands.Start, {}, options)
+        return self._send(commands.Start, {}, options)
 
-    async def stop(self, **options: Unpack[Options]) -> Receipt:
+    def stop(self, **options: Unpack[Options]) -> Sent:
         """End its process; what it stores stays."""
-        return await self._send(commands.Stop, {}, options)
+        return self._send(commands.Stop, {}, options)
 
-    async def pause(self, **options: Unpack[Options]) -> Receipt:
+    def pause(self, **options: Unpack[Options]) -> Sent:
         """Hold it still."""
-        return await self._send(commands.Pause, {}, options)
+        return self._send(commands.Pause, {}, options)
 
-    async def resume(self, **options: Unpack[Options]) -> Receipt:
+    def resume(self, **options: Unpack[Options]) -> Sent:
         """Let it go on."""
-        return await self._send(commands.Resume, {}, options)
+        return self._send(commands.Resume, {}, options)
 
-    async def hibernate(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
+    def hibernate(self, snapshot: str, **options: Unpack[Options]) -> Sent:
         """Take a snapshot, and end the process once that is durable."""
-        return await self._send(commands.Hibernate, {"snapshot": snapshot}, options)
+        return self._send(commands.Hibernate, {"snapshot": snapshot}, options)
 
-    async def snapshot(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
+    def snapshot(self, snapshot: str, **options: Unpack[Options]) -> Sent:
         """Capture its state under a name."""
-        return await self._send(commands.Snapshot, {"snapshot": snapshot}, options)
+        return self._send(commands.Snapshot, {"snapshot": snapshot}, options)
 
-    async def delete_snapshot(self, snapshot: str, **options: Unpack[Options]) -> Receipt:
+    def delete_snapshot(self, snapshot: str, **options: Unpack[Options]) -> Sent:
         """Delete a snapshot, also after the end of its life."""
-        return await self._send(commands.DeleteSnapshot, {"snapshot": snapshot}, options)
+        return self._send(commands.DeleteSnapshot, {"snapshot": snapshot}, options)
 
-    async def restore(self, snapshot: str, spec: Spec | None = None, **options: Unpack[Options]) -> Receipt:
+    def restore(self, snapshot: str, spec: Spec | None = None, **options: Unpack[Options]) -> Sent:
         """Put it back to a snapshot, in a new shape if one is given; only an amendment changes the rest.
 
         Labels, restart, time to live, dev and disabled stay what they are, whatever the new spec says.
         """
-        return await self._send(commands.Restore, {"snapshot": snapshot, "spec": spec}, options)
+        return self._send(commands.Restore, {"snapshot": snapshot, "spec": spec}, options)
 
     async def clone(
         self, name: str, snapshot: str, spec: Spec | None = None, **options: Unpack[Making]
@@ -203,49 +208,47 @@ class Handle:
             raise AlreadyExists(machine=name, phase="held by another", command="rename")
         return await self._send(commands.Rename, {"name": name}, options)
 
-    async def destroy(self, *, force: bool = False, **options: Unpack[Options]) -> Receipt:
+    def destroy(self, *, force: bool = False, **options: Unpack[Options]) -> Sent:
         """End its life; its history, snapshots and ledger stay for ever."""
-        return await self._send(commands.Destroy, {"force": force}, options)
+        return self._send(commands.Destroy, {"force": force}, options)
 
-    async def complete(self, code: int, **options: Unpack[Options]) -> Receipt:
+    def complete(self, code: int, **options: Unpack[Options]) -> Sent:
         """Record that the command inside it ended, with its authenticated exit code."""
-        return await self._send(commands.Complete, {"code": code}, options)
+        return self._send(commands.Complete, {"code": code}, options)
 
-    async def transition_to(
+    def transition_to(
         self, to: str, reason: str = "", *, data: Any = None, **options: Unpack[Sending]
-    ) -> Receipt:
+    ) -> Sent:
         """Record a move along one of its lifecycle's edges."""
-        return await self.send(commands.Transition(to=to, data=data, reason=reason), **options)
+        return self.send(commands.Transition(to=to, data=data, reason=reason), **options)
 
-    async def force_phase(self, to: str, reason: str, **options: Unpack[Sending]) -> Receipt:
+    def force_phase(self, to: str, reason: str, **options: Unpack[Sending]) -> Sent:
         """Set the phase against its lifecycle's edges; the reason is required and marked in every view."""
-        return await self._send(commands.Force, {"to": to}, {"reason": reason, **options})
+        return self._send(commands.Force, {"to": to}, {"reason": reason, **options})
 
-    async def use(self, what: str = "exec") -> Receipt:
+    def use(self, what: str = "exec") -> Sent:
         """Ask whether it may be used now; refused unless it may, and never recorded."""
-        return await self._send(commands.Use, {"what": what}, {})
+        return self._send(commands.Use, {"what": what}, {})
 
-    async def attest(
+    def attest(
         self, liveness: Liveness, reason: str, *, at: Instant | None = None, **options: Unpack[Sending]
-    ) -> Receipt:
+    ) -> Sent:
         """Record what a person knows of it, and settle phase and ledger by that."""
-        return await self._send(
-            commands.Attest, {"liveness": liveness, "at": at}, {"reason": reason, **options}
-        )
+        return self._send(commands.Attest, {"liveness": liveness, "at": at}, {"reason": reason, **options})
 
-    async def advance_retry(self, **options: Unpack[Options]) -> Receipt:
+    def advance_retry(self, **options: Unpack[Options]) -> Sent:
         """Count one more attempt."""
-        return await self._send(commands.AdvanceRetry, {}, options)
+        return self._send(commands.AdvanceRetry, {}, options)
 
-    async def reset_retry(self, **options: Unpack[Options]) -> Receipt:
+    def reset_retry(self, **options: Unpack[Options]) -> Sent:
         """Forget the attempts."""
-        return await self._send(commands.ResetRetry, {}, options)
+        return self._send(commands.ResetRetry, {}, options)
 
-    async def amend(
+    def amend(
         self, *, labels: dict[str, str | None] | None = None, restart: Restart | None = None,
         ttl_seconds: int | None = None, dev: bool | None = None, disabled: bool | None = None,
         **options: Unpack[Options],
-    ) -> Receipt:  # fmt: skip
+    ) -> Sent:  # fmt: skip
         """Change what is said of it beside its shape, in any phase of its life; the rest stays as it is.
 
         A label that is set to None is taken away; a time to live counts from now on, and 0 is for ever.
@@ -254,19 +257,19 @@ class Handle:
             "labels": labels or {}, "restart": restart, "ttl_seconds": ttl_seconds, "dev": dev,
             "disabled": disabled,
         }  # fmt: skip
-        return await self._send(commands.Amend, fields, options)
+        return self._send(commands.Amend, fields, options)
 
     async def label(self, /, **labels: str | None) -> Receipt:
         """Set labels, and take away those that are None; `amend` does so with a key or a reason."""
         return await self.amend(labels=labels)
 
-    async def correct(self, entry: Entry, at: Instant, reason: str, **options: Unpack[Sending]) -> Receipt:
+    def correct(self, entry: Entry, at: Instant, reason: str, **options: Unpack[Sending]) -> Sent:
         """Correct one entry of its ledger; the entry stays, and the correction names it."""
         fields = {
             "position": entry.position, "meter": entry.meter, "edge": entry.edge,
             "subject": entry.subject, "at": at,
         }  # fmt: skip
-        return await self._send(commands.Correct, fields, {"reason": reason, **options})
+        return self._send(commands.Correct, fields, {"reason": reason, **options})
 
     async def reconcile(self) -> Receipt:
         """Look at it, and repair the record if it has drifted."""
@@ -278,7 +281,7 @@ class Handle:
         self._engine.check_open()
         return await self._engine.look(self._born("tell"), gate.seen(observation))
 
-    def _send(self, kind: type[Command], fields: dict[str, Any], options: Options) -> Awaitable[Receipt]:
+    def _send(self, kind: type[Command], fields: dict[str, Any], options: Options) -> Sent:
         reason = options.pop("reason", "")
         return self.send(kind(**fields, reason=reason), **cast("Sending", options))
 
@@ -287,11 +290,11 @@ class Handle:
         key: str | None = None, actor: str = "", wait: bool = True, queue: bool = True,
     ) -> Receipt:  # fmt: skip
         """Send any command of the catalogue; a life begins with `create` or `clone`."""
-        if isinstance(command, commands.Create | commands.Clone):
+        if type(command) in _BEGINNINGS:
             raise BadInput("a life begins with `create` or `clone`, which see to its definition and its name")
         cell = self._cell or self._engine.unborn(self._name, self._rules)
         receipt = await self._engine.submit(
-            cell, command, key=key, name=self.name, actor=actor, wait=wait, queue=queue
+            cell, command, key=key, name=self.name if key else "", actor=actor, wait=wait, queue=queue
         )
         return self.take(receipt)
 

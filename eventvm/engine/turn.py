@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from eventvm import commands
@@ -20,39 +21,33 @@ from eventvm.observation import Observation
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Turn:
+class Turn(Struct, eq=False):
     """One command on its way through."""
 
-    __slots__ = (
-        "actor", "asked", "breaks", "cell", "command", "digest", "ended", "fault", "future", "how", "key",
-        "observation", "pending", "place", "wait", "work", "worker",
-    )  # fmt: skip
-
-    def __init__(self, cell: Cell, command: Command | None, future: asyncio.Future[Receipt]) -> None:
-        self.cell = cell
-        self.command = command
-        """None for a look that nobody commands: reconciliation."""
-        self.future = future
-        self.key: str | None = None
-        self.digest = b""
-        self.actor = ""
-        self.wait = True
-        self.how: How = "done"
-        self.asked = 0
-        """The position of its request, once that is durable."""
-        self.observation: Observation | None = None
-        """What somebody saw, where the turn is to tell of it."""
-        self.place: asyncio.Semaphore | None = None
-        """The lane in which it holds a place, from its first reach into the world to its end."""
-        self.work: Work | None = None
-        """What it does instead of a command or a look."""
-        self.worker: asyncio.Task[None] | None = None
-        self.pending: Ticket | None = None
-        self.fault: Fault | None = None
-        """What ended its effect early."""
-        self.breaks = False
-        """Whether it stands before the queue, and ends the effect that is in its way."""
-        self.ended = False
+    cell: Cell
+    command: Command | None
+    """None for a look that nobody commands: reconciliation."""
+    future: asyncio.Future[Receipt]
+    key: str | None = None
+    digest: bytes = b""
+    actor: str = ""
+    wait: bool = True
+    how: How = "done"
+    asked: int = 0
+    """The position of its request, once that is durable."""
+    observation: Observation | None = None
+    """What somebody saw, where the turn is to tell of it."""
+    place: asyncio.Semaphore | None = None
+    """The lane in which it holds a place, from its first reach into the world to its end."""
+    work: "Work | None" = None
+    """What it does instead of a command or a look."""
+    worker: asyncio.Task[None] | None = None
+    pending: Ticket | None = None
+    fault: Fault | None = None
+    """What ended its effect early."""
+    breaks: bool = False
+    """Whether it stands before the queue, and ends the effect that is in its way."""
+    ended: bool = False
 
     @property
     def intrusive(self) -> bool:

@@ -92,7 +92,8 @@ class Turns:
         """Let a command take its turn; its future is the caller's and may be cancelled at any time."""
         cell = turn.cell
         if cell.turn is None:
-            self._line_up(turn)
+            cell.turn = turn
+            self._begin(turn)
         elif turn.intrusive and turn.key is None and turn.taken:
             self._break_in(turn)
         elif turn.intrusive and turn.key is not None and turn.key != cell.turn.key:
@@ -217,8 +218,9 @@ class Turns:
         if turn.ended:
             return
         turn.ended = True
-        turn.leave()
         cell = turn.cell
+        if turn.place is not None:
+            turn.leave()
         if problem is not None:
             turn.fail(problem)
         else:
@@ -229,7 +231,8 @@ class Turns:
             self._loop.call_soon(self._begin, cell.turn)
         elif cell.machine.request is not None:
             self._supervisor.look_again(cell)
-        notice(cell)
+        if cell.waits:
+            notice(cell)
 
     # --- workers
 

@@ -63,10 +63,8 @@ def check_goals(machine: Machine, goals: tuple[str, ...]) -> None:
 
 def notice(cell: Cell) -> None:
     """Settle the waits that a move of the machine, or the end of its turn, decides."""
-    if not cell.waits:
-        return
     machine, busy = cell.machine, cell.turn is not None
-    cell.waits = {wait: None for wait in cell.waits if not decided(wait, machine, busy=busy)} or None
+    cell.waits = {wait: None for wait in cell.waits or () if not decided(wait, machine, busy=busy)} or None
 
 
 def decided(wait: Wait, machine: Machine, *, busy: bool) -> bool:

@@ -15,7 +15,7 @@ Rules:
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 from msgspec import Struct
@@ -40,6 +40,8 @@ from eventvm.record import Page, Record, leaf
 
 BATCH_RECORDS = 1024
 """The most records of one commit: more would hold the loop longer than they save."""
+CROWD = 128
+"""Callers who are so many that two batches of a half each take turns."""
 TAIL_RECORDS = 4096
 """How many of the last records are kept in memory for live readers."""
 HEADS = 65_536
@@ -69,11 +71,24 @@ class Known(Struct, frozen=True, gc=False):
 class Batch:
     """One transaction: the records of all its members, what else they change, and what each will hear."""
 
-    __slots__ = ("heads", "keys", "names", "recorded_at", "records", "tree", "verdicts")
+    __slots__ = (
+        "_known",
+        "_remembered",
+        "heads",
+        "keys",
+        "names",
+        "recorded_at",
+        "records",
+        "tree",
+        "verdicts",
+    )
 
-    def __init__(self, tree: Tree, recorded_at: int) -> None:
+    def __init__(self, tree: Tree, recorded_at: int, remembered: Mapping[str, Head], known: Known) -> None:
         self.tree = tree
+        """As it will be when the batch is complete; until then, as it was before."""
         self.recorded_at = recorded_at
+        self._remembered = remembered
+        self._known = known
         self.verdicts: list[tuple[Ticket, tuple[Record, ...], EventvmError | None]] = []
         self.records: list[Record] = []
         self.heads: dict[str, Head] = {}
@@ -81,11 +96,17 @@ class Batch:
         """For each name that moves: whose it is afterwards."""
         self.keys: dict[str, int] = {}
 
-    def admit(self, ticket: Ticket, known: Known) -> None:
+    @property
+    def before(self) -> int:
+        """The size of the log that the batch, once it is complete, was made for."""
+        return self.tree.size - len(self.records)
+
+    def admit(self, ticket: Ticket) -> None:
         """Take a member in whole, or refuse it whole."""
         append = ticket.append
-        head = self.heads.get(append.stream) or known.heads[append.stream]
-        if refused := self._refused(append, head, known):
+        stream = append.stream
+        head = self.heads.get(stream) or self._remembered.get(stream) or self._known.heads[stream]
+        if refused := self._refused(append, head):
             self.verdicts.append((ticket, (), refused))
             return
         try:
@@ -94,37 +115,41 @@ class Batch:
             self.verdicts.append((ticket, (), _unwritten(append, problem)))
             return
         last = records[-1]
-        self.heads[append.stream] = Head(last.version, last.position, last.leaf)
+        self.heads[stream] = Head(last.version, last.position, last.leaf)
         if append.names:
-            self._move_names(append, known)
+            self._move_names(append)
         if append.key is not None:
             self.keys[append.key] = records[0].position
-        self.records.extend(records)
+        self.records += records
         self.verdicts.append((ticket, records, None))
 
-    def _refused(self, append: Append, head: Head, known: Known) -> LogError | None:
+    def complete(self) -> None:
+        """Let the tree grow by what was taken in."""
+        self.tree.append([record.leaf for record in self.records])
+
+    def _refused(self, append: Append, head: Head) -> LogError | None:
         if append.expected_version != head.version:
             return StaleVersion(append.stream, append.expected_version, head.version)
-        if append.key is not None and (append.key in known.keys or append.key in self.keys):
+        if append.key is not None and (append.key in self._known.keys or append.key in self.keys):
             return KeyTaken(append.key)
         for name in (*append.claims, *append.reserves) if append.names else ():
-            holder = self._holder(name, known)
+            holder = self._holder(name)
             taker = holder.stream if holder.held and holder.stream != append.stream else holder.reserved
             if taker not in ("", append.stream):
                 return NameTaken(name, taker)
         return None
 
-    def _holder(self, name: str, known: Known) -> Holder:
-        return self.names.get(name) or known.holders.get(name) or NOBODY
+    def _holder(self, name: str) -> Holder:
+        return self.names.get(name) or self._known.holders.get(name) or NOBODY
 
-    def _move_names(self, append: Append, known: Known) -> None:
+    def _move_names(self, append: Append) -> None:
         """Reserve, claim, then release; what another stream holds is not this one's to release."""
         stream = append.stream
         for name in append.reserves:
-            self.names[name] = replace(self._holder(name, known), reserved=stream)
+            self.names[name] = replace(self._holder(name), reserved=stream)
         self.names.update((name, Holder(stream, held=True)) for name in append.claims)
         for name in append.releases:
-            holder = self._holder(name, known)
+            holder = self._holder(name)
             if holder.reserved == stream:
                 self.names[name] = replace(holder, reserved="")
             elif holder.stream == stream:
@@ -134,7 +159,7 @@ class Batch:
         """Make the records, each with its event as it will be read: what cannot be read is never written."""
         append = ticket.append
         stream, actor, cause, recorded_at = append.stream, append.actor, append.cause, self.recorded_at
-        position = self.tree.size
+        position = self.tree.size + len(self.records)
         version, previous, above = head.version, head.position, head.leaf
         key, digest = append.key, append.digest
         made = []
@@ -152,7 +177,6 @@ class Batch:
                 )
             )  # fmt: skip
             previous, above, key, digest = position, hashed, None, b""
-        self.tree.append([record.leaf for record in made])
         return tuple(made)
 
 
@@ -164,6 +188,10 @@ class GroupCommit(ABC):
         self._queue: deque[Ticket] = deque()
         self._queued_bytes = 0
         self._tree = Tree()
+        self._grown: Tree | None = None
+        """The tree that the next batch builds on, where it is no longer the one that is told of."""
+        self._untold: deque[Batch] = deque()
+        """What is durable, and whoever waits for it has not heard yet."""
         self._recorded_at = 0
         self._heads: dict[str, Head] = {}
         self._tail: deque[Record] = deque(maxlen=TAIL_RECORDS)
@@ -302,8 +330,10 @@ class GroupCommit(ABC):
             raise
 
     def _take(self) -> list[Ticket]:
+        """Take what has gathered; of a crowd only a half, so that the others decide while it is written."""
+        most = BATCH_RECORDS if self._untold or len(self._queue) < CROWD else len(self._queue) // 2
         taken, records = [], 0
-        while self._queue and records < BATCH_RECORDS:
+        while self._queue and records < most:
             ticket = self._queue.popleft()
             records += len(ticket.bodies)
             self._queued_bytes -= ticket.size
@@ -311,15 +341,13 @@ class GroupCommit(ABC):
         return taken
 
     async def _checked(self, tickets: Iterable[Ticket]) -> Batch:
+        """Make the batch, with what the store knows of all that is not remembered here."""
         streams: set[str] = set()
         names: set[str] = set()
         keys: set[str] = set()
-        heads: dict[str, Head] = {}
         for append in [ticket.append for ticket in tickets]:
-            if (head := self._heads.get(append.stream)) is None:
+            if append.stream not in self._heads:
                 streams.add(append.stream)
-            else:
-                heads[append.stream] = head
             if append.names:
                 names.update(append.reserves, append.claims, append.releases)
             if append.key is not None:
@@ -327,10 +355,12 @@ class GroupCommit(ABC):
         known = Known({}, {}, set())
         if streams or names or keys:
             known = await self.look(streams, names, keys)
-        known.heads.update(heads)
-        batch = Batch(self._tree.copy(), max(self._clock(), self._recorded_at))
+        batch = Batch(
+            (self._grown or self._tree).copy(), max(self._clock(), self._recorded_at), self._heads, known
+        )
         for ticket in tickets:
-            batch.admit(ticket, known)
+            batch.admit(ticket)
+        batch.complete()
         return batch
 
     @staticmethod
@@ -340,16 +370,27 @@ class GroupCommit(ABC):
                 ticket.settle(error=problem)
 
     def _move(self, batch: Batch) -> None:
-        """Let memory, and anybody waiting, learn of a batch: it is durable."""
-        self._tree = batch.tree
+        """Build on a batch that is durable; who waits for it hears while the next one is being written."""
+        self._grown = batch.tree
         self._recorded_at = batch.recorded_at
         self._heads.update(batch.heads)
-        self._tail.extend(batch.records)
-        for ticket, records, refused in batch.verdicts:
-            ticket.settle(records, refused)
         if len(self._heads) > HEADS:  # half at once: dropping one at a time searches for the first again
             self._heads = dict(islice(self._heads.items(), HEADS // 2, None))
-        self._wake()
+        self._untold.append(batch)
+        if self._queue:
+            asyncio.get_running_loop().call_soon(self._tell)
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Let memory, and anybody waiting, learn of what is durable."""
+        while self._untold:
+            batch = self._untold.popleft()
+            self._tree = batch.tree
+            self._tail.extend(batch.records)
+            for ticket, records, refused in batch.verdicts:
+                ticket.settle(records, refused)
+            self._wake()
 
     def _wake(self) -> None:
         for waiter in self._waiters:

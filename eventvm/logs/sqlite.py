@@ -18,21 +18,21 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib.resources import files
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiosqlite
 import anyio
-import msgspec
 
 from eventvm.errors import Closed, CommitUnknown, EventvmError, LogDamaged, LogError, LogUnavailable
 from eventvm.logs.group_commit import HEADS, Batch, GroupCommit, Head, Known
 from eventvm.logs.lock import FileLock
 from eventvm.logs.migrating import migrate
 from eventvm.logs.migrations import MIGRATIONS, Migration
+from eventvm.logs.naps import naps
 from eventvm.logs.part import apart
+from eventvm.logs.sqlite_append import APPEND, APPENDING, as_json, row
 from eventvm.logs.sqlite_reader import (
     APPLICATION_ID,
     FORMAT,
@@ -63,9 +63,6 @@ PRAGMAS = {
 
 SCHEMA = files("eventvm.logs").joinpath("sqlite.sql").read_text()
 
-ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-INSERTS = {size: "INSERT INTO records VALUES " + ", ".join([ROW] * size) for size in (128, 16, 1)}  # noqa: S608  # our own words
-"""One statement for many rows runs without the interpreter's lock, which executemany takes for each row."""
 HEADS_OF = """
     SELECT s.stream, s.id, h.version, h.position, r.leaf FROM json_each(?) wanted
     JOIN streams s ON s.stream = wanted.value JOIN heads h ON h.stream = s.id
@@ -83,53 +80,33 @@ class Writer(sqlite3.Connection):
 
     def executemany(self, name: str, work: Any, /) -> sqlite3.Cursor:
         """Run one of the transactions below, all or nothing."""
-        self.execute("BEGIN IMMEDIATE")
-        try:
-            TRANSACTIONS[name](super().executemany, self.execute, work)
-            return self.execute("COMMIT")
-        finally:
-            if self.in_transaction:
-                self.rollback()
+        return TRANSACTIONS[name](self, work)
+
+    def insert(self, sql: str, rows: Iterable[Any]) -> None:
+        """Execute a statement for each row."""
+        super().executemany(sql, rows)
 
 
-Many = Callable[[str, Iterable[Any]], sqlite3.Cursor]
-One = Callable[..., sqlite3.Cursor]
+def _append(connection: Writer, batch: tuple[Any, ...]) -> sqlite3.Cursor:
+    return connection.execute(APPEND, batch)
 
 
-def _append(many: Many, one: One, work: "Rows") -> None:
-    many("INSERT INTO streams VALUES (?, ?)", work.streams)
-    at = 0
-    for size, insert in INSERTS.items():
-        while len(work.records) - at >= size:
-            one(insert, tuple(chain.from_iterable(work.records[at : at + size])))
-            at += size
-    many("INSERT INTO keys VALUES (?, ?)", work.keys)
-    many("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)", work.names)
-    moved = one("UPDATE tree SET size = ?, root = ?, frontier = ? WHERE size = ?", work.tree)
-    if moved.rowcount != 1:
-        raise sqlite3.IntegrityError("somebody else has written to this log")
-
-
-def _keep(many: Many, one: One, work: tuple[str, int, Sequence[bytes]]) -> None:
+def _keep(connection: Writer, work: tuple[str, int, Sequence[bytes]]) -> sqlite3.Cursor:
     """Hash a view here and not on the loop: it may have hundreds of megabytes."""
     view, size, parts = work
     digest = seal(view, size, parts)
-    one("DELETE FROM kept WHERE view = ?", (view,))
-    rows = ((view, at, size, digest, part) for at, part in enumerate(parts))
-    many("INSERT INTO kept VALUES (?, ?, ?, ?, ?)", rows)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("DELETE FROM kept WHERE view = ?", (view,))
+        rows = ((view, at, size, digest, part) for at, part in enumerate(parts))
+        connection.insert("INSERT INTO kept VALUES (?, ?, ?, ?, ?)", rows)
+        return connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
 
 
-TRANSACTIONS: dict[str, Callable[[Many, One, Any], None]] = {"append": _append, "keep": _keep}
-
-
-class Rows(msgspec.Struct, frozen=True):
-    """A batch as SQLite takes it."""
-
-    streams: list[tuple[int, str]]
-    records: list[tuple[Any, ...]]
-    keys: list[tuple[str, int]]
-    names: list[tuple[str, str, int, str]]
-    tree: tuple[int, bytes, bytes, int]
+TRANSACTIONS: dict[str, Callable[[Writer, Any], sqlite3.Cursor]] = {"append": _append, "keep": _keep}
 
 
 class SqliteLog(SqliteReading, GroupCommit):
@@ -199,6 +176,7 @@ class SqliteLog(SqliteReading, GroupCommit):
                     raise self._lost
                 await self._create()
             await self._set_pragmas()
+            await self._writing.executescript(APPENDING)
             self._reading = await self._opened(connect_reader(self.path))
         self._connected.set()
 
@@ -252,38 +230,24 @@ class SqliteLog(SqliteReading, GroupCommit):
         return known
 
     async def commit(self, batch: Batch) -> None:
-        before = self._tree.size
-        rows = self._rows(batch, before)
-        try:
-            await self._writing.executemany("append", rows)
-        except Exception as problem:  # noqa: BLE001  # whatever was raised, the file knows
-            await self._settle(batch, before, problem)
-        self._ids.update((stream, id_) for id_, stream in rows.streams)
-        self._next_id += len(rows.streams)
-        self._forget(batch)
-
-    def _rows(self, batch: Batch, before: int) -> Rows:
         ids = {stream: self._ids.get(stream, 0) for stream in batch.heads}
         new = [stream for stream, id_ in ids.items() if not id_]
         ids.update((stream, id_) for id_, stream in enumerate(new, start=self._next_id))
-        return Rows(
-            streams=[(ids[stream], stream) for stream in new],
-            records=[
-                (r.position, ids[r.stream], r.version, r.previous, r.recorded_at, r.actor, r.key,
-                 r.digest, r.cause, r.schema, r.body.decode(), r.leaf)
-                for r in batch.records
-            ],
-            keys=list(batch.keys.items()),
-            names=[(name, one.stream, int(one.held), one.reserved) for name, one in batch.names.items()],
-            tree=(batch.tree.size, batch.tree.root, batch.tree.packed, before),
-        )  # fmt: skip
+        try:
+            with naps():
+                await self._writing.executemany("append", row(batch, ids, new))
+        except Exception as problem:  # noqa: BLE001  # whatever was raised, the file knows
+            await self._settle(batch, problem)
+        self._ids.update((stream, ids[stream]) for stream in new)
+        self._next_id += len(new)
+        self._forget(batch)
 
     def _forget(self, batch: Batch) -> None:
         """Remember the ids of only those streams whose heads are remembered; now and then is enough."""
         if len(self._ids) > 2 * HEADS:
             self._ids = {stream: self._ids[stream] for stream in self._heads.keys() | batch.heads.keys()}
 
-    async def _settle(self, batch: Batch, before: int, problem: Exception) -> None:
+    async def _settle(self, batch: Batch, problem: Exception) -> None:
         """Look at the log itself after a commit that raised, and return only if it is in there."""
         try:
             await self._reconnect()
@@ -295,8 +259,8 @@ class SqliteLog(SqliteReading, GroupCommit):
             raise unknown from problem
         if (head.tree.size, head.tree.root) == (batch.tree.size, batch.tree.root):
             return
-        if head.tree.size != before:
-            moved = f"{self.path} was at {before} and is now at {head.tree.size}: {problem}"
+        if head.tree.size != batch.before:
+            moved = f"{self.path} was at {batch.before} and is now at {head.tree.size}: {problem}"
             raise CommitUnknown(moved) from problem
         raise LogUnavailable(f"{self.path} could not be written: {problem}") from problem
 
@@ -368,4 +332,4 @@ class SqliteLog(SqliteReading, GroupCommit):
 
 
 def _wanted(values: set[str]) -> tuple[str]:
-    return (msgspec.json.encode(sorted(values)).decode(),)
+    return (as_json(sorted(values)),)
