@@ -50,11 +50,13 @@ Decision = Nothing | Look | Fact | Effect
 
 _OPEN = (Ask, Look)
 """Answers that ask back."""
-_MOVED = Fact("machine.transitioned")
+MOVE = Fact("machine.transitioned")
 
 
 def decide(machine: Machine, command: Command, observation: Observation | None = None) -> Decision:
     """Say what a command comes to, or refuse it; a refusal has changed nothing."""
+    if type(command) is commands.Transition:  # as nearly all that only tell: nothing else can matter to it
+        return _moved(machine, command)
     answer = _answer(machine, command)
     while isinstance(answer, _OPEN):
         if isinstance(answer, Ask):
@@ -81,7 +83,7 @@ def _answer(machine: Machine, command: Command) -> Answer:
         return Fact("machine.attested")
     if machine.quarantined:
         return machine.rules.definition.quarantine.get(command.row) or Refuse("quarantined")
-    return _move(machine, command) if type(command) is commands.Transition else _row(machine, command)
+    return _row(machine, command)
 
 
 def _row(machine: Machine, command: Command) -> Answer:
@@ -127,13 +129,17 @@ def _wanted(command: Command) -> str:
     return command.phase if isinstance(command, commands.Create) else ""
 
 
-def _move(machine: Machine, command: commands.Transition) -> Answer:
+def _moved(machine: Machine, command: commands.Transition) -> Fact:
+    """Take a move along one of the edges that the lifecycle has, unless its goal asks for what is not so."""
     definition = machine.rules.definition
-    if command.to not in definition.moves.get(machine.phase, ()):
-        return Refuse(to=definition.title(command.to))
-    if (question := definition.needs.get(command.to)) and not says(machine, question):
-        return Refuse(to=definition.title(command.to))
-    return _MOVED
+    if machine.quarantined:
+        raise refusal(machine, command, Refuse("quarantined"))
+    question = definition.needs.get(command.to)
+    if command.to not in definition.moves.get(machine.phase, ()) or (
+        question and not says(machine, question)
+    ):
+        raise refusal(machine, command, Refuse(to=definition.title(command.to)))
+    return MOVE
 
 
 def refusal(machine: Machine, command: Command, answer: Refuse) -> Refused:
@@ -200,8 +206,15 @@ class Outcome(Struct, frozen=True, gc=False):
     evidence: Evidence | None = None
 
 
+def moved(command: commands.Transition, at: Instant) -> Event:
+    """Make the event of a move, which says no more than the command."""
+    return events.Transitioned(at=at, to=command.to, data=command.data, reason=command.reason)
+
+
 def fact(machine: Machine, tag: str, command: Any, outcome: Outcome) -> Event:
     """Make the event of this tag from the machine, the command that led to it, and its outcome."""
+    if tag == MOVE.event:
+        return moved(command, outcome.at)
     fields = _FIELDS.get(tag)
     if outcome.end is not None:
         outcome = replace(outcome, end=_honest(outcome.end, outcome.evidence))
@@ -262,7 +275,6 @@ _FIELDS: dict[str, Callable[[Machine, Any, Outcome], dict[str, Any]]] = {
     "machine.renamed": lambda _, c, __: {"name": c.name},
     "machine.rename_failed": lambda _, c, __: {"name": c.name},
     "machine.completed": lambda _, c, __: {"code": c.code},
-    "machine.transitioned": lambda _, c, __: {"to": c.to, "data": c.data},
     "machine.forced": lambda _, c, __: {"to": c.to},
     "machine.attested": lambda _, c, __: {"liveness": c.liveness},
     "machine.amended": lambda _, c, __: {

@@ -66,9 +66,9 @@ class Append(Struct, frozen=True, gc=False):
     releases: tuple[str, ...] = ()
 
     @property
-    def names(self) -> bool:
-        """Whether any name moves; most appends leave all where they are."""
-        return bool(self.claims or self.releases or self.reserves)
+    def plain(self) -> bool:
+        """Whether nothing but its stream matters to it: neither a name nor a key, as for most appends."""
+        return self.key is None and not (self.claims or self.releases or self.reserves)
 
 
 class Ticket(Struct, eq=False):
@@ -92,15 +92,15 @@ class Ticket(Struct, eq=False):
     def then(self, callback: Callable[["Ticket"], None]) -> None:
         """Have this called once, synchronously, when the log has decided."""
         assert self._then is None, "a ticket has one owner"
-        if self.settled:
+        if self.records or self.error is not None:
             callback(self)
         else:
             self._then = callback
 
     def settle(self, records: tuple[Record, ...] = (), error: Exception | None = None) -> None:
         """Decide; only the log calls this, and only once."""
+        assert records or error is not None, "a decision is records or an error"
         self.records, self.error = records, error
-        assert self.settled, "a decision is records or an error"
         if self._then is not None:
             self._then(self)
         if self._waiter is not None and not self._waiter.done():

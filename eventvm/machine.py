@@ -229,11 +229,11 @@ def _entered(machine: Machine, event: Event, to: str, arrow: Arrow, position: in
         phase=to,
         generation=machine.generation + 1,
         since=position,
-        reason=why(event),
+        reason=event.reason or why(event),
         quarantined=arrow.quarantine or (machine.quarantined and to == machine.phase),
         failed=machine.failed or to in definition.faulty,
         holds=to not in definition.frees,
-        attested=machine.attested if by_attestation(event) else "",
+        attested=machine.attested if machine.attested and by_attestation(event) else "",
     )
 
 

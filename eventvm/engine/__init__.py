@@ -29,6 +29,7 @@ from eventvm.engine.observing import Observer, observe
 from eventvm.engine.orphans import Orphan, checked_orphan, orphans, remembered, warn_of_orphans
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.supervisor import Reload, Supervisor, heard
+from eventvm.engine.turn import Turn
 from eventvm.engine.turns import Turns
 from eventvm.engine.waiting import give_up
 from eventvm.engine.world import World
@@ -223,17 +224,13 @@ class Engine:
 
     def check_open(self) -> None:
         """Refuse use from elsewhere, and after the end."""
-        self.check_here()
-        if self._closed:
+        if self._closed or _running_loop() is not self._loop:
+            self.check_here()
             raise Closed
 
     def check_here(self) -> None:
         """Refuse use from another event loop, thread or process."""
-        try:  # in a forked child no loop is running: asyncio forgets it
-            here = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            here = False
-        if not here:
+        if _running_loop() is not self._loop:  # in a forked child none is running: asyncio forgets it
             raise WrongLoop("this engine belongs to another event loop, thread or process")
 
     # --- machines
@@ -427,7 +424,8 @@ class Engine:
         if cell.queue is not None:
             self._turns.check_room(cell)
         command = admitted(command, self.clock)
-        turn = self._turns.turn(cell, command, actor=limits.actor(actor) if actor else self.actor)
+        turn = Turn(cell, command, asyncio.Future(loop=self._loop))
+        turn.actor = limits.actor(actor) if actor else self.actor
         turn.wait = wait
         if key is not None:
             self._turns.keyed(turn, limits.key(key), name)
@@ -596,6 +594,9 @@ class Engine:
         for before, record, _ in await self.cells.lived(id):
             ledger.add(before, record)
         return ledger
+
+
+_running_loop = asyncio._get_running_loop  # noqa: SLF001  # documented for such use; it gives None, not an error
 
 
 def _check_supervision(rules: Rules, command: commands.Create | commands.Clone) -> None:

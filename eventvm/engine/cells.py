@@ -138,15 +138,16 @@ class Cells:
         before, cell.machine = cell.machine, after
         if self._moved is not None:
             self._moved.setdefault(before.id, before)
-        stays = (
-            before.version > 0
-            and before.phase == after.phase
-            and before.spec is after.spec
-            and before.holds is after.holds
-            and (before.request is None) is (after.request is None)
-        )
-        if not stays and not self.roll.follow(before, after):
-            self._place(cell)
+        terminal = after.rules.terminal
+        plain = (  # whoever holds a name lives, unless its phase is an end
+            before.holds and after.holds and before.spec is after.spec
+            and before.phase not in terminal and after.phase not in terminal
+        )  # fmt: skip
+        if not plain:
+            if not self.roll.follow(before, after):
+                self._place(cell)
+        elif before.phase != after.phase:
+            self.roll.shift(before, after.phase)
 
     def _place(self, cell: Cell) -> None:
         """Hold a cell for as long as something of it is under way, and weakly afterwards."""

@@ -91,7 +91,7 @@ class Handle:
     @property
     def phase(self) -> str:
         """Its phase; a machine without records reads as its lifecycle's initial phase."""
-        return self.machine.phase
+        return self._cell.machine.phase if self._cell is not None else self._rules.definition.initial
 
     @property
     def title(self) -> str:

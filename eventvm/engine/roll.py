@@ -19,6 +19,12 @@ class Roll:
     def __len__(self) -> int:
         return len(self._ids) - len(self._left)
 
+    def shift(self, machine: Machine, phase: str) -> None:
+        """Count a machine elsewhere, as it lives on in another phase; most moves are no more than that."""
+        phases, name = self._phases, machine.rules.definition.name
+        phases[name, machine.phase] -= 1
+        phases[name, phase] = phases.get((name, phase), 0) + 1
+
     def follow(self, before: Machine, after: Machine) -> bool:
         """Let a machine enter, leave, or stand elsewhere, as one event has moved it; say if it lives on."""
         lived, lives = before.living, after.living
@@ -58,7 +64,8 @@ class Roll:
             self._count_labels(after, 1)
 
     def _count_phase(self, machine: Machine, by: int) -> None:
-        _add(self._phases, (machine.rules.definition.name, machine.phase), by)
+        place = machine.rules.definition.name, machine.phase
+        self._phases[place] = self._phases.get(place, 0) + by
 
     def _count_labels(self, machine: Machine, by: int) -> None:
         for label in machine.spec.labels.items():
@@ -79,7 +86,7 @@ class Roll:
 
 
 def _add(counts: dict[tuple[str, str], int], key: tuple[str, str], by: int) -> None:
-    """Count up or down; what is nothing is not kept."""
+    """Count up or down; labels come and go without end, so what is nothing is not kept."""
     if count := counts.get(key, 0) + by:
         counts[key] = count
     else:
@@ -89,5 +96,6 @@ def _add(counts: dict[tuple[str, str], int], key: tuple[str, str], by: int) -> N
 def _nested(counts: dict[tuple[str, str], int]) -> dict[str, dict[str, int]]:
     nested: dict[str, dict[str, int]] = {}
     for (outer, inner), count in counts.items():
-        nested.setdefault(outer, {})[inner] = count
+        if count:
+            nested.setdefault(outer, {})[inner] = count
     return nested

@@ -34,13 +34,13 @@ class Scribe:
     ) -> None:
         """Queue events for the machine whose turn it is; `then` hears of it when the log has decided."""
         machine = turn.cell.machine
-        reserves, claims, releases = self._names(machine, told)
+        first = told[0]
+        keeps = machine.rules.keeps_names(machine.phase, TAGS[type(first)], getattr(first, "to", None))
+        names = NONE if keeps and len(told) == 1 else _names(machine, told)
         key, digest = (turn.key, turn.digest) if keyed else (None, b"")
-        append = Append(
-            machine.id, told, machine.version, turn.actor, key, digest, cause, reserves, claims, releases
-        )
-        turn.pending = self._log.append(append)
-        turn.pending.then(partial(self._settled, turn, then))
+        append = Append(machine.id, told, machine.version, turn.actor, key, digest, cause, *names)
+        turn.pending = ticket = self._log.append(append)
+        ticket.then(partial(self._settled, turn, then))
 
     async def appended(self, turn: Turn, *told: Event, cause: int = 0, keyed: bool = False) -> None:
         """Append events and go on when they are durable; whoever cancels this cancels only the waiting."""
@@ -62,18 +62,6 @@ class Scribe:
         else:
             decided.set_result(None)
 
-    def _names(self, machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], ...]:
-        """Say which names events reserve, claim and release; the common ones touch none and cost nothing."""
-        if len(told) == 1 and _keeps_names(machine, told[0]):
-            return NONE
-        after = machine
-        for event in told:
-            after = evolve(after, event, machine.position + 1)
-        reserves = (after.claims,) if after.claims and after.claims != machine.claims else ()
-        claims = tuple(name for name in after.names if name not in machine.names)
-        left = {*machine.names, machine.claims} - {*after.names, after.claims, ""}
-        return reserves, claims, tuple(left)
-
     def _translated(self, turn: Turn, problem: Exception) -> Exception:
         """Say in the words of machines what the log has refused."""
         if isinstance(problem, NameTaken) and turn.command is not None:
@@ -92,5 +80,12 @@ class Scribe:
             notice(cell)
 
 
-def _keeps_names(machine: Machine, event: Event) -> bool:
-    return machine.rules.keeps_names(machine.phase, TAGS[type(event)], getattr(event, "to", None))
+def _names(machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], ...]:
+    """Say which names events reserve, claim and release."""
+    after = machine
+    for event in told:
+        after = evolve(after, event, machine.position + 1)
+    reserves = (after.claims,) if after.claims and after.claims != machine.claims else ()
+    claims = tuple(name for name in after.names if name not in machine.names)
+    left = {*machine.names, machine.claims} - {*after.names, after.claims, ""}
+    return reserves, claims, tuple(left)

@@ -17,12 +17,12 @@ from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from eventvm import commands, events, limits
 from eventvm.clock import Clock
 from eventvm.commands import Command
-from eventvm.decisions import WHY, Outcome, attest, decide, fact, plan
+from eventvm.decisions import MOVE, WHY, Outcome, attest, decide, fact, moved, plan
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.doubt import Doubts
 from eventvm.engine.effects import Effects
@@ -152,7 +152,10 @@ class Turns:
         machine = turn.cell.machine
         try:
             decision = decide(machine, turn.command, seen)
-            if isinstance(decision, Fact):
+            if decision is MOVE and machine.version:
+                told = moved(cast("commands.Transition", turn.command), self._clock.now())
+                self._scribe.append(turn, (told,), self._told, keyed=True)
+            elif isinstance(decision, Fact):
                 self._tell(turn, decision)
             elif isinstance(decision, Nothing):
                 self._nothing(turn)
@@ -173,15 +176,15 @@ class Turns:
 
     def _tell(self, turn: Turn, decision: Fact) -> None:
         """Append the fact that a command comes to; nothing but creation begins a stream."""
-        machine = turn.cell.machine
-        if not machine.exists and not isinstance(turn.command, commands.Create):
+        machine, kind = turn.cell.machine, type(turn.command)
+        if machine.version == 0 and kind is not commands.Create:
             assert turn.command is not None
             title = machine.rules.definition.title(machine.phase)
             raise NotFound(machine=machine.name, phase=title, command=turn.command.verb)
-        if isinstance(turn.command, commands.Attest):
-            told = attest(machine, turn.command, self._clock.now())
+        if kind is commands.Attest:
+            told = attest(machine, cast("commands.Attest", turn.command), self._clock.now())
             self._scribe.append(turn, told, self._told, keyed=True)
-        elif isinstance(turn.command, commands.Correct):
+        elif kind is commands.Correct:
             self._employ(turn, self._correct(turn))
         else:
             if decision.event in SEEN:

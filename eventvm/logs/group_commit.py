@@ -106,7 +106,9 @@ class Batch:
         append = ticket.append
         stream = append.stream
         head = self.heads.get(stream) or self._remembered.get(stream) or self._known.heads[stream]
-        if refused := self._refused(append, head):
+        plain = append.plain
+        stale = append.expected_version != head.version
+        if (stale or not plain) and (refused := self._refused(append, head)):
             self.verdicts.append((ticket, (), refused))
             return
         try:
@@ -116,11 +118,11 @@ class Batch:
             return
         last = records[-1]
         self.heads[stream] = Head(last.version, last.position, last.leaf)
-        if append.names:
-            self._move_names(append)
-        if append.key is not None:
-            self.keys[append.key] = records[0].position
         self.records += records
+        if not plain:
+            self._move_names(append)
+            if append.key is not None:
+                self.keys[append.key] = records[0].position
         self.verdicts.append((ticket, records, None))
 
     def complete(self) -> None:
@@ -132,7 +134,7 @@ class Batch:
             return StaleVersion(append.stream, append.expected_version, head.version)
         if append.key is not None and (append.key in self._known.keys or append.key in self.keys):
             return KeyTaken(append.key)
-        for name in (*append.claims, *append.reserves) if append.names else ():
+        for name in (*append.claims, *append.reserves):
             holder = self._holder(name)
             taker = holder.stream if holder.held and holder.stream != append.stream else holder.reserved
             if taker not in ("", append.stream):
@@ -227,10 +229,11 @@ class GroupCommit(ABC):
     def append(self, append: Append, /) -> Ticket:
         assert append.events, "an append has at least one event"
         ticket = Ticket(append)
-        if self._halted is not None:
-            ticket.settle(error=self._halted)
-            return ticket
         try:
+            if self._halted is not None:
+                raise self._halted
+            _check_words(append)
+            _encode(ticket)
             self._queue_up(ticket)
         except EventvmError as refused:
             ticket.settle(error=refused)
@@ -238,17 +241,17 @@ class GroupCommit(ABC):
 
     def _queue_up(self, ticket: Ticket) -> None:
         """Take a ticket, unless there is no room; the outcome of what is under way always has some."""
-        append = ticket.append
-        _check_words(append)
-        _encode(ticket)
         size = self._queued_bytes + ticket.size
-        if (len(self._queue) >= limits.QUEUE_TICKETS or size > limits.QUEUE_BYTES) and not append.cause:
+        if (
+            len(self._queue) >= limits.QUEUE_TICKETS or size > limits.QUEUE_BYTES
+        ) and not ticket.append.cause:
             raise Overloaded(
                 f"{limits.QUEUE_TICKETS:,} appends of {limits.QUEUE_BYTES:,} bytes that wait to be written"
             )
+        if not self._queue:
+            self._gathered.set()
         self._queue.append(ticket)
         self._queued_bytes = size
-        self._gathered.set()
 
     async def read(self, *, stream: str | None = None, after: int = 0, limit: int = PAGE) -> Page:
         limits.page(after, limit)
@@ -348,10 +351,9 @@ class GroupCommit(ABC):
         for append in [ticket.append for ticket in tickets]:
             if append.stream not in self._heads:
                 streams.add(append.stream)
-            if append.names:
+            if not append.plain:
                 names.update(append.reserves, append.claims, append.releases)
-            if append.key is not None:
-                keys.add(append.key)
+                keys.update((append.key,) if append.key is not None else ())
         known = Known({}, {}, set())
         if streams or names or keys:
             known = await self.look(streams, names, keys)
@@ -400,9 +402,9 @@ class GroupCommit(ABC):
 
 def _check_words(append: Append) -> None:
     """Refuse words that a store could not tell apart or not encode, before they reach others' batch."""
-    words = f"{append.stream}\n{append.actor}\n{append.key or ''}"
-    if append.names:
-        words = "\n".join((words, *append.reserves, *append.claims, *append.releases))
+    words = append.stream + append.actor
+    if not append.plain:
+        words = "".join((words, append.key or "", *append.reserves, *append.claims, *append.releases))
     if "\0" in words or not (words.isascii() or _encodes(words)):
         raise BadInput(f"an append to {append.stream!r} is refused: its words hold a NUL or half a character")
     if len(words) > limits.WORDS_CHARACTERS or len(append.events) > limits.EVENTS_APPENDED:

@@ -30,7 +30,7 @@ from eventvm.logs.group_commit import HEADS, Batch, GroupCommit, Head, Known
 from eventvm.logs.lock import FileLock
 from eventvm.logs.migrating import migrate
 from eventvm.logs.migrations import MIGRATIONS, Migration
-from eventvm.logs.naps import naps
+from eventvm.logs.naps import Naps
 from eventvm.logs.part import apart
 from eventvm.logs.sqlite_append import APPEND, APPENDING, as_json, row
 from eventvm.logs.sqlite_reader import (
@@ -234,7 +234,7 @@ class SqliteLog(SqliteReading, GroupCommit):
         new = [stream for stream, id_ in ids.items() if not id_]
         ids.update((stream, id_) for id_, stream in enumerate(new, start=self._next_id))
         try:
-            with naps():
+            with Naps():
                 await self._writing.executemany("append", row(batch, ids, new))
         except Exception as problem:  # noqa: BLE001  # whatever was raised, the file knows
             await self._settle(batch, problem)

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from eventvm.logs.group_commit import Batch
-from eventvm.record import Record
 
 APPENDING = files("eventvm.logs").joinpath("sqlite_append.sql").read_text()
 """What the writing connection has to know before it can append."""
@@ -15,8 +14,15 @@ APPEND = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 def row(batch: Batch, ids: dict[str, int], new: list[str]) -> tuple[Any, ...]:
     """Write a batch as one row, with the id of each of its streams; some of these are new."""
-    digests: list[bytes] = []
-    records = [_written(one, ids, digests) for one in batch.records]
+    digests = [one.digest for one in batch.records if one.digest]
+    begins = iter(range(1, 32 * len(digests) + 1, 32))
+    records = [
+        (
+            ids[one.stream], one.version, one.previous, one.recorded_at, one.actor, one.key, one.cause,
+            one.schema, one.body.decode(), next(begins) if one.digest else None,
+        )
+        for one in batch.records
+    ]  # fmt: skip
     streams = [(ids[stream], stream) for stream in new]
     names = [(name, one.stream, int(one.held), one.reserved) for name, one in batch.names.items()]
     leaves = b"".join([one.leaf for one in batch.records])
@@ -24,17 +30,6 @@ def row(batch: Batch, ids: dict[str, int], new: list[str]) -> tuple[Any, ...]:
     return (
         batch.before, as_json(streams), as_json(records), leaves, b"".join(digests),
         as_json(list(batch.keys.items())), as_json(names), tree.size, tree.root, tree.packed,
-    )  # fmt: skip
-
-
-def _written(record: Record, ids: dict[str, int], digests: list[bytes]) -> tuple[Any, ...]:
-    digest = None
-    if record.digest:
-        digest = 32 * len(digests) + 1
-        digests.append(record.digest)
-    return (
-        ids[record.stream], record.version, record.previous, record.recorded_at, record.actor, record.key,
-        record.cause, record.schema, record.body.decode(), digest,
     )  # fmt: skip
 
 

@@ -267,7 +267,7 @@ async def events_appended(bench, size):
 
 
 async def words(bench, size):
-    await bench.log.append(Append("s" * (size - 2), (event(100),), 0))
+    await bench.log.append(Append("s" * size, (event(100),), 0))
 
 
 async def filled(bench, appends):
