@@ -17,6 +17,7 @@ from eventvm.errors import Refused
 from eventvm.events import Fault
 from eventvm.log import Ticket
 from eventvm.observation import Observation
+from eventvm.tables import Fact
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -81,6 +82,18 @@ class Turn(Struct, eq=False):
         except Refused:
             return False
         return True
+
+    @property
+    def tells(self) -> bool:
+        """Whether it comes to a fact at once, so that the log itself says if its key was used before."""
+        assert self.command is not None
+        machine = self.cell.machine
+        try:
+            decision = decide(machine, self.command)
+        except Refused:
+            return False
+        alone = isinstance(decision, Fact) and not decision.again
+        return alone and machine.exists and type(self.command) is not commands.Correct
 
     @property
     def yields(self) -> bool:

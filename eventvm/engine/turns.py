@@ -141,10 +141,12 @@ class Turns:
         machine = turn.cell.machine
         if self._closed:
             self.end(turn, Closed())
-        elif turn.command is None or turn.key is not None or machine.request is not None or machine.doubted:
+        elif turn.command is None or machine.request is not None or machine.doubted:
             self._employ(turn, self._work(turn))
-        else:
+        elif turn.key is None or turn.tells:
             self.decide(turn)
+        else:  # an earlier use of its key holds, whatever is so by now
+            self._employ(turn, self._work(turn))
 
     def decide(self, turn: Turn, seen: Observation | None = None) -> None:
         """Take the next step without awaiting anything: end, append, or employ a worker."""
