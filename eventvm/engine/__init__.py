@@ -70,7 +70,7 @@ RECONCILE_AT_ONCE = 16
 UNWIND_SECONDS = 5.0
 """How long a provider's call may take to end once it is cancelled."""
 KEEP_EVERY = 50_000
-"""Records after which the living machines are kept again, so that opening stays short."""
+"""Records after which the living machines are kept again, so that opening stays short; more if more live."""
 
 
 class Report(Struct, frozen=True):
@@ -429,7 +429,7 @@ class Engine:
         turn.wait = wait
         if key is not None:
             self._turns.keyed(turn, limits.key(key), name)
-        if self.log.tree.size - self._kept > KEEP_EVERY:
+        if self.log.tree.size - self._kept > max(KEEP_EVERY, len(self.cells.living)):
             self._kept = self.log.tree.size
             self._employ(self._keep())
         return self._turns.submit(turn, queue=queue)

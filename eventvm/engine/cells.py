@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
+from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from eventvm import limits
@@ -37,23 +38,23 @@ Life = tuple[Machine, Record, Machine]
 """A record of a machine, between what the machine was before it and what it was after."""
 
 
-class Cell:
-    """One machine in memory: its state, whose turn it is, and who waits for what."""
+class Cell(Struct, eq=False, weakref=True):
+    """One machine in memory: its state, whose turn it is, and who waits for what.
 
-    __slots__ = ("__weakref__", "alarm", "machine", "queue", "seen", "tries", "turn", "waits")
+    The garbage collector looks at it only once somebody has queued or waited: idle ones cost it nothing.
+    """
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.turn: Turn | None = None
-        self.queue: deque[Turn] | None = None
-        self.waits: dict[Wait, None] | None = None
-        """Who waits for what, in the order of asking."""
-        self.alarm = 0.0
-        """When the supervisor looks after it next, by the loop's time; 0 for never."""
-        self.tries = 0
-        """How often in a row something came to nothing that the supervisor had tried."""
-        self.seen: Observation | None = None
-        """The last look at it; memory only, for people."""
+    machine: Machine
+    turn: "Turn | None" = None
+    queue: "deque[Turn] | None" = None
+    waits: "dict[Wait, None] | None" = None
+    """Who waits for what, in the order of asking."""
+    alarm: float = 0.0
+    """When the supervisor looks after it next, by the loop's time; 0 for never."""
+    tries: int = 0
+    """How often in a row something came to nothing that the supervisor had tried."""
+    seen: Observation | None = None
+    """The last look at it; memory only, for people."""
 
 
 class Cells:

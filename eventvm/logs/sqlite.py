@@ -36,6 +36,7 @@ from eventvm.logs.sqlite_append import APPEND, APPENDING, as_json, row
 from eventvm.logs.sqlite_reader import (
     APPLICATION_ID,
     FORMAT,
+    LATEST,
     SqliteReading,
     connect_reader,
     connected,
@@ -46,6 +47,7 @@ from eventvm.logs.sqlite_reader import (
     refuse_untouched,
     seal,
     shut,
+    spellings,
     translated,
 )
 from eventvm.merkle import Tree
@@ -71,6 +73,8 @@ HEADS_OF = """
 HOLDERS_OF = """
     SELECT n.name, n.stream, n.held, n.reserved FROM json_each(?) wanted JOIN names n ON n.name = wanted.value
 """
+SLICE_PARTS = 4
+"""Parts of a kept view that are written at once: few, since commands wait meanwhile."""
 UNSYNCED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 KEYS_OF = "SELECT k.key FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value"
 
@@ -91,15 +95,10 @@ def _append(connection: Writer, batch: tuple[Any, ...]) -> sqlite3.Cursor:
     return connection.execute(APPEND, batch)
 
 
-def _keep(connection: Writer, work: tuple[str, int, Sequence[bytes]]) -> sqlite3.Cursor:
-    """Hash a view here and not on the loop: it may have hundreds of megabytes."""
-    view, size, parts = work
-    digest = seal(view, size, parts)
+def _keep(connection: Writer, rows: list[tuple[str, int, int, bytes, bytes]]) -> sqlite3.Cursor:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.execute("DELETE FROM kept WHERE view = ?", (view,))
-        rows = ((view, at, size, digest, part) for at, part in enumerate(parts))
-        connection.insert("INSERT INTO kept VALUES (?, ?, ?, ?, ?)", rows)
+        connection.insert("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", rows)
         return connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
@@ -307,10 +306,21 @@ class SqliteLog(SqliteReading, GroupCommit):
             raise self._gone.with_traceback(None)
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
-        work = (view, tree.size, (tree.packed, *parts))
+        """Write a view in slices between which batches are written; part 0 comes last: then it is whole."""
         await self._connection()
+        whole = (tree.packed, *parts)
+        digest = await asyncio.to_thread(seal, view, tree.size, whole)
         with translated(self.path):
-            await self._writing.executemany("keep", work)
+            latest = await self.ask(LATEST, spellings(view))
+            spelling = next(one for one in spellings(view) if [(one,)] != latest[:1])
+            rows = [(spelling, part, tree.size, digest, whole[part]) for part in range(len(whole))]
+            await self._writing.execute("DELETE FROM kept WHERE view = ? AND part = 0", (spelling,))
+            for at in range(1, len(rows), SLICE_PARTS):
+                await self._writing.executemany("keep", rows[at : at + SLICE_PARTS])
+            await self._writing.execute(
+                "DELETE FROM kept WHERE view = ? AND part >= ?", (spelling, len(rows))
+            )
+            await self._writing.executemany("keep", rows[:1])
 
     async def forget(self) -> None:
         """Drop every view that was kept."""

@@ -76,6 +76,8 @@ RECALL = f"""
 FIND = "SELECT stream, held, reserved FROM names WHERE name = ? AND stream <> ''"
 STREAMS = "SELECT stream FROM streams WHERE stream > ? ORDER BY stream LIMIT ?"
 KEPT = "SELECT part, size, digest, bytes FROM kept WHERE view = ? AND part > ? ORDER BY part LIMIT ?"
+LATEST = "SELECT view FROM kept WHERE view IN (?, ?) AND part = 0 ORDER BY size DESC"
+"""Under which of its two spellings a view was kept last; one that is not complete has no part 0."""
 PARTS = 64
 """How many parts of a kept view are asked for at once."""
 HEAD = """
@@ -129,14 +131,12 @@ class SqliteReading(ABC):
         return tuple(stream for (stream,) in await self.ask(STREAMS, (after, limit)))
 
     async def kept(self, view: str) -> Kept | None:
-        rows = await self._parts(view)
-        if not rows:
-            return None
-        _, size, digest, frontier = rows[0]
-        parts = tuple(part for *_, part in rows[1:])
-        if digest != seal(view, size, (frontier, *parts)) or size > self._tree.size:
-            return None
-        return Kept(unpacked(size, frontier), parts)
+        for (spelling,) in await self.ask(LATEST, spellings(view)):
+            _, size, digest, frontier = (rows := await self._parts(spelling))[0]
+            parts = tuple(part for *_, part in rows[1:])
+            if digest == seal(view, size, (frontier, *parts)) and size <= self._tree.size:
+                return Kept(unpacked(size, frontier), parts)
+        return None
 
     async def _parts(self, view: str) -> list[Any]:
         """Read the rows of a kept view until there are no more.
@@ -480,6 +480,11 @@ def read_record(row: Sequence[Any]) -> Record:
         position, stream, version, recorded_at, actor, event, body, leaf, previous, key, digest, cause,
         schema,
     )  # fmt: skip
+
+
+def spellings(view: str) -> tuple[str, str]:
+    """Give the two names that a view is kept under in turn: while one is being written, the other is whole."""
+    return view, f"{view}/2"
 
 
 def seal(view: str, size: int, parts: Iterable[bytes]) -> bytes:

@@ -107,6 +107,29 @@ async def test_after_an_unknown_commit_the_log_takes_no_more(failing, adding, ev
     assert len(await everything(failing)) == 1
 
 
+@pytest.mark.parametrize("problem", [LogUnavailable("no space"), CommitUnknown("nobody knows")])
+async def test_of_a_crowd_one_half_hears_that_it_is_durable_whatever_becomes_of_the_other(
+    failing, adding, everything, problem
+):
+    """It hears while the other half is being written, in the order of the log, and not before its own commit."""
+    heard = []
+    tickets = [failing.append(adding(f"s{at:03}", 0)) for at in range(2 * group_commit.CROWD)]
+    half = tickets[: group_commit.CROWD]
+    for ticket in tickets:
+        ticket.then(lambda told: heard.append(told.append.stream))
+
+    def second_fails():
+        if failing.commits == 2:
+            assert heard == []
+            failing.problem = problem
+
+    failing.before_commit = second_fails
+    fault = type(problem).__name__
+    assert await outcomes(tickets) == ["tuple"] * len(half) + [fault] * len(half)
+    assert heard == sorted(heard)
+    assert [record.stream for record in await everything(failing)] == heard[: len(half)]
+
+
 async def test_a_bug_in_a_store_hangs_nobody_and_is_not_swallowed(adding):
     log = Failing()
     log.begin()

@@ -6,6 +6,7 @@ import random
 import socket
 import sqlite3
 import sys
+import time
 from contextlib import AsyncExitStack, suppress
 
 import anyio
@@ -341,6 +342,28 @@ async def test_a_view_that_was_kept_beyond_the_end_is_dropped(path, adding):
         assert await log.kept("view") is None
 
 
+@pytest.mark.parametrize("steps", [*range(0, 12, 3), 40, 400])
+async def test_wherever_keeping_a_view_is_broken_off_one_whole_view_is_left(path, adding, steps):
+    """The one before, or the new one; and the next is kept as if nothing had been."""
+    first, second, third = ([b"%d %d" % (which, part) for part in range(50)] for which in range(3))
+    async with open_log(path) as log:
+        await log.append(adding("a", 0))
+        await log.keep("view", log.tree, first)
+        await log.append(adding("a", 1))
+        keeping = asyncio.create_task(log.keep("view", log.tree, second))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait({keeping})
+    async with open_log(path) as log:
+        kept = await log.kept("view")
+        assert kept.parts in {tuple(first), tuple(second)}
+        assert kept.tree.size == 1 + (kept.parts == tuple(second))
+        await log.append(adding("a", 2))
+        await log.keep("view", log.tree, third)
+        assert (await log.kept("view")).parts == tuple(third)
+
+
 # --- what the file promises ----------------------------------------------------------------------------
 
 
@@ -416,6 +439,32 @@ async def test_readers_wait_while_the_log_is_reopened(path, adding, monkeypatch)
                 group.start_soon(ask)
         assert len(await ticket) == 1
         assert set(found) == {"a"}
+
+
+async def test_commits_go_on_beside_a_task_that_never_lets_the_loop_idle(path, adding):
+    """SQLite's thread needs the interpreter too: it gets it within a few of the task's turns."""
+    turns, done = 0, False
+
+    async def spin() -> None:
+        nonlocal turns
+        while not done:
+            turns += 1
+            until = time.perf_counter() + 200e-6
+            while time.perf_counter() < until:
+                pass
+            await asyncio.sleep(0)
+
+    commits, patience = 40, 250
+    async with open_log(path) as log:
+        spinning = asyncio.create_task(spin())
+        for at in range(commits):
+            ticket = log.append(adding("a", at))
+            begun = turns
+            while not ticket.settled:
+                await asyncio.sleep(0)
+                assert turns < begun + patience, f"commit {at} waits for the interpreter"
+        done = True
+        await spinning
 
 
 # --- commits that fail ---------------------------------------------------------------------------------
