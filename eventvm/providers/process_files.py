@@ -69,10 +69,13 @@ class Exit(Struct, frozen=True, gc=False):
 
     @property
     def end(self) -> End:
-        return End(self.manner, Observed(self.code, self.signal))
+        rung = RUNGS[self.asked] if self.manner in ("graceful", "killed") else ""
+        return End(self.manner, Observed(self.code, self.signal), rung)
 
 
 LOST = End("lost", Absent())
+RUNGS = {"": "", "asked": "signal", "killed": "kill"}
+"""The rungs of the ladder, by what the shim had done."""
 
 
 class Sight(Struct, frozen=True):
