@@ -28,6 +28,12 @@ NAMED = 3
 """How many orphans the warning names."""
 
 
+def owner_of(log: EventLog) -> str:
+    """Name a log as the owner of machines: by its file; empty where it is in memory."""
+    file = getattr(log, "path", None)
+    return str(file.absolute()) if file else ""
+
+
 class Orphan(Struct, frozen=True, order=True):
     """A machine that a provider has and the log does not know."""
 

@@ -77,6 +77,11 @@ class RunDirectories:
         shutil.rmtree(gone, ignore_errors=True)
 
 
+def belongs_elsewhere(owner: str, own: str) -> bool:
+    """Say whether a machine belongs to another log than one's own, which is still there to know it."""
+    return owner not in ("", own) and Path(owner).exists()
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Put a file in place whole or not at all; it is on the disk when this returns."""
     fresh = path.with_name(f".{path.name}-{secrets.token_hex(4)}")

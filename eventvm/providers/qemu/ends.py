@@ -5,7 +5,7 @@ import hmac
 from msgspec.structs import replace
 
 from eventvm.observation import LOST, Clean, End, Evidence, Forced, Manner
-from eventvm.providers.qemu.bridge import mac_of
+from eventvm.providers.qemu.bridge.notes import mac_of
 from eventvm.providers.qemu.places import Ended, Exited, Run
 
 MANNERS: dict[str, Manner] = {

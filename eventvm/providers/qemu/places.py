@@ -28,6 +28,8 @@ class Made(Struct, frozen=True):
 
     name: str
     spec: Spec
+    owner: str = ""
+    """The file of the log that it belongs to; empty where nobody said."""
 
 
 class Vmm(Struct, frozen=True):
