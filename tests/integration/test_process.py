@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -284,6 +285,35 @@ async def test_what_a_killed_shim_leaves_behind_is_not_called_gone(provider):
     assert "still runs" in seen.detail
     assert await provider.stop(job) == End("lost", Absent())
     assert (await provider.probe(job)).liveness == "gone"
+
+
+async def test_a_shim_that_is_halted_makes_its_machine_unknown_and_a_stop_wakes_it(provider):
+    """Nobody would hear of the end; the look is bounded and says what to do."""
+    job = await made(provider, target())
+    shim = look(provider.directories.of("m1")).life.shim
+    shim.signal(signal.SIGSTOP)
+    async with asyncio.timeout(5):
+        seen = await provider.probe(job)
+    assert (seen.liveness, seen.detail) == (
+        "unknown",
+        f"its shim is halted, and nobody hears how it is: kill -CONT {shim.pid}",
+    )
+    shim.signal(signal.SIGCONT)
+    assert (await provider.probe(job)).liveness == "alive"
+    shim.signal(signal.SIGSTOP)
+    assert await provider.stop(job) == End("graceful", Observed(signal="SIGTERM"), "signal")
+
+
+async def test_an_end_that_a_halted_shim_has_not_seen_is_neither_life_nor_gone(provider):
+    """The process is dead, and only its shim can say how."""
+    job = await made(provider, target())
+    life = look(provider.directories.of("m1")).life
+    life.shim.signal(signal.SIGSTOP)
+    life.process.signal(signal.SIGKILL)
+    assert (await provider.probe(job)).liveness == "unknown"
+    life.shim.signal(signal.SIGCONT)
+    await ended(provider, "m1")
+    assert (await provider.probe(job)).end == End("crashed", Observed(signal="SIGKILL"))
 
 
 @pytest.mark.parametrize("name", ["started.json", "machine.json", "exit.json"])
