@@ -23,8 +23,9 @@ from eventvm.providers.qemu import TINY, Qemu
 from eventvm.providers.qemu.accelerator import accelerator, runs
 from eventvm.providers.qemu.arguments import argv
 from eventvm.providers.qemu.bridge.notes import mac_of
+from eventvm.providers.qemu.bridge.wires import WORDS, WORDS_BYTES
 from eventvm.providers.qemu.ladder import gone
-from eventvm.providers.qemu.launch import launch
+from eventvm.providers.qemu.launch import LOG_BYTES, launch
 from eventvm.providers.qemu.monitor import monitor
 from eventvm.spec import Drive, Interface, RateLimit, Secret
 
@@ -314,6 +315,41 @@ async def test_a_guest_that_writes_much_fills_no_disk(guests):
         directory = guests.run(target).path
         await guests.until(target, lambda _: (directory / "console.log.1").exists())
         assert (directory / "console.log.1").stat().st_size < 64
+
+
+async def test_what_qemu_itself_has_to_say_fills_no_disk(guests):
+    """A guest can bring its messages about; whoever is the bridge keeps two files of them."""
+    async with guests.running() as target:
+        directory = guests.run(target).path
+        with (directory / WORDS).open("wb", buffering=0) as words:
+            for _ in range(3 * WORDS_BYTES // 4096):
+                words.write(b"x" * 4095 + b"\n")
+        await guests.until(target, lambda _: len(list(directory.glob("qemu.log*"))) == 2)
+        await guests.provider.stop(target)
+        assert all(log.stat().st_size <= WORDS_BYTES + (1 << 16) for log in directory.glob("qemu.log*"))
+
+
+def streams_of(pid):
+    """Say what the process has for its output and for its errors."""
+    return {Path(f"/proc/{pid}/fd/{stream}").readlink() for stream in (1, 2)}
+
+
+async def test_qemu_goes_on_when_nobody_reads_what_it_says(guests):
+    """Its bridge is gone, and the one that comes after hears it again."""
+    async with guests.running("code=6") as target:
+        await lose_the_bridge(guests, target)
+        assert streams_of(guests.pid(target)) == {guests.run(target).path / WORDS}
+        assert (await guests.provider.probe(target)).liveness == "alive"
+        assert await guests.provider.stop(target) == pressed(Clean(6))
+
+
+async def test_a_bridge_that_has_said_much_begins_its_file_again(guests):
+    async with guests.running() as target:
+        log = guests.run(target).path / "bridge.log"
+        log.write_bytes(b"x" * (LOG_BYTES + 1))
+        await lose_the_bridge(guests, target)
+        await guests.provider.start(target)
+        assert log.stat().st_size == 0
 
 
 async def test_only_its_user_may_enter_what_it_keeps(guests):

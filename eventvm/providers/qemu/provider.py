@@ -16,7 +16,7 @@ from eventvm.providers.qemu.accelerator import accelerator
 from eventvm.providers.qemu.ends import end_of
 from eventvm.providers.qemu.hints import Hints
 from eventvm.providers.qemu.launch import NotLaunched, attach, launch
-from eventvm.providers.qemu.monitor import Gone, Unreachable, monitor
+from eventvm.providers.qemu.monitor import BROKEN, Gone, Unreachable, monitor
 from eventvm.providers.qemu.places import Made, Place, Run, machines
 from eventvm.providers.rundir import belongs_elsewhere, state_directory, take
 from eventvm.providers.secret import SecretMissing, values
@@ -247,9 +247,10 @@ class Qemu:
             uuid = (await qmp.do("query-uuid"))["UUID"]
         if uuid != arguments.uuid_of(target.id):
             return unknown("qemu monitor", f"what answers is another machine: {uuid}")
-        detail = f"QEMU says {status}" + ("" if place.attended() else ", and no bridge hears its guest")
+        paused, detail = as_seen(status)
+        detail += "" if place.attended() else ", and no bridge hears its guest"
         evidence = Evidence("qemu monitor", incarnation=run.incarnation)
-        return Observation("alive", evidence, paused=status in HELD, detail=detail)
+        return Observation("alive", evidence, paused=paused, detail=detail)
 
     async def events(self) -> AsyncIterator[str]:
         async for id_ in self._hints.follow(Place(self.root, id_) for id_ in machines(self.root).ids()):
@@ -296,6 +297,11 @@ class Qemu:
 
 HELD = ("paused", "postmigrate", "prelaunch", "save-vm", "suspended")
 """What QEMU calls a guest that stands still and can go on."""
+
+
+def as_seen(status: str) -> tuple[bool, str]:
+    """Say whether a guest stands still and can go on, and what there is to know of it."""
+    return status in HELD, f"QEMU says {status}" + (", and its guest can never go on" * (status in BROKEN))
 
 
 def _over(run: Run) -> Observation:
