@@ -1,0 +1,67 @@
+"""What a test run leaves behind, which is nothing: processes, sockets, pipes, locks, run directories, groups."""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from eventvm.providers.rundir import LOCK, taken
+
+SECONDS = 5.0
+"""How long what is on its way out may take."""
+MADE = "machine.json"
+GROUPS = Path("/sys/fs/cgroup")
+
+
+def left(root: Path) -> list[str]:
+    """Name what is still there of machines that were made below a directory, once what is going has gone."""
+    until = time.monotonic() + SECONDS
+    while (found := [*processes(root), *files(root), *groups()]) and time.monotonic() < until:
+        os.sched_yield()
+    return found
+
+
+def processes(root: Path) -> Iterator[str]:
+    """Name the processes that work below the directory, were told of it, or know it from their environment."""
+    mark = os.fsencode(root)
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (entry / "cmdline").read_bytes()
+            if int(entry.name) != os.getpid() and mark in told + (entry / "environ").read_bytes() + _place(
+                entry
+            ):
+                yield f"process {entry.name}: {told.replace(bytes(1), b' ').decode(errors='replace')[:200]}"
+        except OSError:
+            continue
+
+
+def _place(entry: Path) -> bytes:
+    return os.fsencode((entry / "cwd").readlink())
+
+
+def files(root: Path) -> Iterator[str]:
+    """Name sockets, pipes, locks that somebody holds, and directories of machines."""
+    for directory, _, names in os.walk(root):
+        for path in (Path(directory) / name for name in names):
+            if what := _kind(path):
+                yield f"{what} {path}"
+
+
+def _kind(path: Path) -> str:
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
+            return "socket" if stat.S_ISSOCK(mode) else "pipe"
+        if path.name == MADE:
+            return "directory of a machine:"
+        return "lock" if path.name == LOCK and taken(path) else ""
+    except OSError:
+        return ""
+
+
+def groups() -> Iterator[str]:
+    """Name the control groups of machines whose processes are gone, or ours."""
+    for directory, _, _ in os.walk(GROUPS):
+        if Path(directory).name.startswith("eventvm-"):
+            yield f"control group {directory}"
