@@ -1,4 +1,4 @@
-"""What a test run leaves behind, which is nothing: processes, sockets, pipes, locks, run directories, groups."""
+"""What a test run leaves behind, which is nothing: processes, sockets, pipes, locks, directories, groups."""
 
 import os
 import stat
@@ -28,9 +28,8 @@ def processes(root: Path) -> Iterator[str]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             told = (entry / "cmdline").read_bytes()
-            if int(entry.name) != os.getpid() and mark in told + (entry / "environ").read_bytes() + _place(
-                entry
-            ):
+            known = told + (entry / "environ").read_bytes() + _place(entry)
+            if int(entry.name) != os.getpid() and mark in known:
                 yield f"process {entry.name}: {told.replace(bytes(1), b' ').decode(errors='replace')[:200]}"
         except OSError:
             continue
@@ -61,7 +60,7 @@ def _kind(path: Path) -> str:
 
 
 def groups() -> Iterator[str]:
-    """Name the control groups of machines whose processes are gone, or ours."""
+    """Name the control groups of machines, whoever has made them."""
     for directory, _, _ in os.walk(GROUPS):
         if Path(directory).name.startswith("eventvm-"):
             yield f"control group {directory}"

@@ -2,12 +2,12 @@
 
 from contextlib import asynccontextmanager
 
+import leftovers
 import pytest
 from leftovers import left
 from process_world import made, target
 from qemu_world import Guests, needs_qemu
 
-import leftovers
 from eventvm import Process
 
 
