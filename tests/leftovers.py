@@ -23,13 +23,12 @@ def left(root: Path) -> list[str]:
 
 
 def processes(root: Path) -> Iterator[str]:
-    """Name the processes that work below the directory, were told of it, or know it from their environment."""
+    """Name the processes that work below the directory, or know of it by arguments or environment."""
     mark = os.fsencode(root)
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            told = (entry / "cmdline").read_bytes()
-            known = told + (entry / "environ").read_bytes() + _place(entry)
-            if int(entry.name) != os.getpid() and mark in known:
+            told, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+            if int(entry.name) != os.getpid() and mark in told + environment + _place(entry):
                 yield f"process {entry.name}: {told.replace(bytes(1), b' ').decode(errors='replace')[:200]}"
         except OSError:
             continue
