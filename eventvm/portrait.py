@@ -29,7 +29,8 @@ SVG = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
 font-family="system-ui, 'Segoe UI', Helvetica, Arial, sans-serif" font-size="13">
 <style>
-.ground {{ fill: #ffffff; stroke: #d0d7de }} .text {{ fill: #1f2328; stroke: #ffffff; stroke-width: 5; paint-order: stroke }}
+.ground {{ fill: #ffffff; stroke: #d0d7de }}
+.text {{ fill: #1f2328; stroke: #ffffff; stroke-width: 5; paint-order: stroke }}
 .dim {{ fill: #59636e }}
 .line {{ stroke: #afb8c1 }} .meter {{ fill: #57606a }} .on {{ fill: #ffffff; font-weight: 600 }}
 .mark {{ stroke: #bc4c00; fill: #ffffff }} .mark.full {{ fill: #bc4c00 }}
