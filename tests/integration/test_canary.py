@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def secrets(tmp_path, monkeypatch):
 class Processes:
     """A process that has shown that it has both, and one whose program is not there."""
 
-    good = Spec(provider="process", command=("sh", "-c", "echo ${#BY_ENV} ${#BY_FILE}; exec sleep 1000"))
+    good = Spec(provider="process", command=("sh", "-c", "echo ${#BY_ENV} ${#BY_FILE}; sleep 1000; :"))
     bad = replace(good, command=("/no/such/program",))
 
     def __init__(self, root):
@@ -47,8 +48,9 @@ class Processes:
         raise AssertionError("it has told nothing")
 
     def allowed(self, machine):
-        """Who may have it in its environment: the process itself."""
-        return [look(self.provider.directories.of(machine.id)).life.process.pid]
+        """Who may have it in its environment: the process itself, and what it runs."""
+        group = look(self.provider.directories.of(machine.id)).life.process.pid
+        return [pid for pid in running_with(CANARY.encode(), "environ") if os.getpgid(pid) == group]
 
     async def clear(self):
         await destroyed(self.provider.directories.root)
