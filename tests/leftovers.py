@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from eventvm.providers.qemu.bridge.wires import WORDS
 from eventvm.providers.rundir import LOCK, taken
 
 SECONDS = 5.0
 """How long what is on its way out may take."""
 MADE = "machine.json"
+PIPES = ("control", WORDS)
 GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -49,8 +51,10 @@ def files(root: Path) -> Iterator[str]:
 def _kind(path: Path) -> str:
     try:
         mode = path.lstat().st_mode
-        if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
-            return "socket" if stat.S_ISSOCK(mode) else "pipe"
+        if stat.S_ISSOCK(mode):
+            return "socket"
+        if stat.S_ISFIFO(mode) and path.name in PIPES:
+            return "pipe"
         if path.name == MADE:
             return "directory of a machine:"
         return "lock" if path.name == LOCK and taken(path) else ""

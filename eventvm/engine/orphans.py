@@ -75,7 +75,7 @@ def checked_orphan(orphan: Orphan, there: tuple[Orphan, ...]) -> Orphan:
 async def orphans(log: EventLog, providers: Iterable[Provider], seconds: float) -> tuple[Orphan, ...]:
     """List what providers have and the log does not know; one that does not answer in time raises Unclear."""
     found = []
-    for one in providers:
+    for one in tuple(providers):  # more may be met meanwhile
         try:
             async with asyncio.timeout(seconds):
                 there = await _discovered(one)

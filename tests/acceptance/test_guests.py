@@ -8,8 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import anyio
 import pytest
 
+from eventvm import Spec, Target
+from eventvm.providers.qemu import Qemu
 from eventvm.providers.qemu.places import machines
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,8 +39,16 @@ anyio.run(main)
 
 @pytest.fixture
 def environment(tmp_path):
+    """A home of its own, in which no guest is left whatever a test has done."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EVENTVM_")}
-    return {**clean, "XDG_STATE_HOME": str(tmp_path / "state")}
+    yield {**clean, "XDG_STATE_HOME": str(tmp_path / "state")}
+    anyio.run(cleared, tmp_path / "state" / "eventvm" / "qemu")
+
+
+async def cleared(root):
+    provider = Qemu(root)
+    for id_ in list(machines(root).ids()):
+        await provider.destroy(Target(id_, "guest", 1, Spec(provider="qemu")))
 
 
 @pytest.fixture

@@ -21,16 +21,20 @@ def at_once(monkeypatch):
 async def process(root):
     provider = Process(root / "run")
     job = await made(provider, target("job"))
-    yield
-    await provider.destroy(job)
+    try:
+        yield
+    finally:
+        await provider.destroy(job)
 
 
 @asynccontextmanager
 async def guest(root):
     guests = Guests(root / "qemu")
-    async with guests.running():
-        yield
-    await guests.clear()
+    try:
+        async with guests.running():
+            yield
+    finally:
+        await guests.clear()
 
 
 @asynccontextmanager
@@ -38,8 +42,10 @@ async def stranger(root):
     """A machine that was made and never started, as a creator that was killed leaves it."""
     provider = Process(root / "run")
     job = await made(provider, target("job"), running=False)
-    yield
-    await provider.destroy(job)
+    try:
+        yield
+    finally:
+        await provider.destroy(job)
 
 
 @pytest.mark.parametrize(

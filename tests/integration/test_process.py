@@ -22,7 +22,7 @@ from eventvm.clock import boot_id
 from eventvm.observation import Absent, Observed
 from eventvm.providers.identity import identify
 from eventvm.providers.process import Failed, SecretMissing
-from eventvm.providers.process_files import look
+from eventvm.providers.process_files import HALTED, look
 from eventvm.providers.rundir import LOCK, RunDirectories, take, taken
 from eventvm.spec import Secret
 from eventvm.testing.contract_provider import ProviderContract
@@ -287,11 +287,18 @@ async def test_what_a_killed_shim_leaves_behind_is_not_called_gone(provider):
     assert (await provider.probe(job)).liveness == "gone"
 
 
+def halt(shim):
+    """Halt a shim, and wait until it is."""
+    shim.signal(signal.SIGSTOP)
+    while shim.state() != HALTED:
+        assert shim.lives()
+
+
 async def test_a_shim_that_is_halted_makes_its_machine_unknown_and_a_stop_wakes_it(provider):
     """Nobody would hear of the end; the look is bounded and says what to do."""
     job = await made(provider, target())
     shim = look(provider.directories.of("m1")).life.shim
-    shim.signal(signal.SIGSTOP)
+    halt(shim)
     async with asyncio.timeout(5):
         seen = await provider.probe(job)
     assert (seen.liveness, seen.detail) == (
@@ -300,7 +307,7 @@ async def test_a_shim_that_is_halted_makes_its_machine_unknown_and_a_stop_wakes_
     )
     shim.signal(signal.SIGCONT)
     assert (await provider.probe(job)).liveness == "alive"
-    shim.signal(signal.SIGSTOP)
+    halt(shim)
     assert await provider.stop(job) == End("graceful", Observed(signal="SIGTERM"), "signal")
 
 
@@ -308,7 +315,7 @@ async def test_an_end_that_a_halted_shim_has_not_seen_is_neither_life_nor_gone(p
     """The process is dead, and only its shim can say how."""
     job = await made(provider, target())
     life = look(provider.directories.of("m1")).life
-    life.shim.signal(signal.SIGSTOP)
+    halt(life.shim)
     life.process.signal(signal.SIGKILL)
     assert (await provider.probe(job)).liveness == "unknown"
     life.shim.signal(signal.SIGCONT)
