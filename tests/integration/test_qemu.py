@@ -24,6 +24,7 @@ from eventvm.providers.qemu.accelerator import accelerator, runs
 from eventvm.providers.qemu.arguments import argv
 from eventvm.providers.qemu.bridge.notes import mac_of
 from eventvm.providers.qemu.bridge.wires import WORDS, WORDS_BYTES
+from eventvm.providers.qemu.hints import Hints
 from eventvm.providers.qemu.ladder import gone
 from eventvm.providers.qemu.launch import LOG_BYTES, launch
 from eventvm.providers.qemu.monitor import monitor
@@ -167,6 +168,20 @@ async def test_the_rung_that_worked_is_recorded(guests, boot_args, cause, rung):
         seen = await guests.over(target)
         assert guests.run(target).rung() == rung
         assert rung in seen.detail
+
+
+async def test_a_guest_that_ends_before_anybody_could_watch_it_is_hinted_at_all_the_same(guests):
+    """It takes an instant to end, and the launch that tells of it takes as long."""
+    hints = Hints()
+    async with guests.running("exit=1") as target:
+        await guests.over(target)
+        following = hints.follow([])
+        heard = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(0)  # noqa: TID251  # one turn of the loop, in which it begins to listen
+        hints.watch(guests.place(target))
+        async with asyncio.timeout(SECONDS):
+            assert await heard == target.id
+        await following.aclose()
 
 
 # --- exit codes: by the key of the incarnation, and by nothing else -----------------------------------------
