@@ -214,6 +214,8 @@ class Process:
 
     def _bound(self, target: Target) -> None:
         """Make the control groups; what the host allowed at the creation it may refuse by now."""
+        if why := self._cgroups.objection(target.spec):
+            raise Failed(why)
         try:
             cgroups.make(self._cgroups.groups(target.id, target.spec))
         except OSError as problem:

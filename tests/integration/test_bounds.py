@@ -201,6 +201,16 @@ async def test_a_host_that_cannot_bound_refuses_at_create_and_nothing_is_written
         assert engine.log.tree.size == size
 
 
+async def test_a_host_that_no_longer_bounds_fails_the_start_and_nothing_runs(directory, host, tmp_path):
+    """The machine was made when it did, and runs without its bound at no time."""
+    host.second("/ours", ("ours", "cpu", "cpu", ""))
+    job = await made(Process(directory, cgroups=host.cgroups), target("m1", bounded=True), running=False)
+    later = Process(directory, cgroups=Cgroups(tmp_path))
+    with pytest.raises(errors.EventvmError, match="bounded: this host lets nobody like us bound cpu"):
+        await later.start(job)
+    assert (await later.probe(job)).liveness == "gone"
+
+
 async def test_a_bound_that_cannot_be_set_fails_the_start_and_nothing_runs(directory, host):
     """What could be had at the creation is gone by now: no process runs without its bound."""
     mount = host.second("/ours", ("ours", "cpu", "cpu", ""))
