@@ -4,13 +4,14 @@ import asyncio
 import os
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 from eventvm import Process, Spec, Target
 from eventvm.providers.process_files import look
 
 SLEEPER = ("sleep", "1000")
 STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000; done")
-CANARY = "CANARY-5d1f0c77"
+CANARY = f"CANARY-{token_hex(8)}"
 
 
 def spec(*command, **more):

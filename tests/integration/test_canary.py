@@ -5,6 +5,7 @@ import logging
 import os
 from contextlib import asynccontextmanager
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from msgspec.structs import replace
@@ -18,7 +19,8 @@ from eventvm.observation import Clean
 from eventvm.providers.process_files import look
 from eventvm.spec import Secret
 
-CANARY = "CANARY-8c2f41d6"
+CANARY = f"CANARY-{token_hex(8)}"
+"""Another one in each run: runs beside each other see each other's processes."""
 KEPT = "the-file-that-keeps-it"
 SECONDS = 20
 
