@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the documents that follow from the code, or with --check say which of them are stale.
 
-They are docs/events.md, docs/lifecycles.md, docs/limits.md, docs/life.svg and schemas/*.json. What they say
+They are docs/events.md, docs/lifecycles.md, docs/limits.md, docs/repair.svg and schemas/*.json. What they say
 of an event, a command, a field or a limit is the docstring that stands beside it; only the introductions
 and the authors are written here.
 """
@@ -490,8 +490,8 @@ def _limits() -> Iterator[Cells]:
 # --- the picture ------------------------------------------------------------------------------------
 
 
-async def life() -> str:
-    """Live the README's story in virtual time, and draw it from its log."""
+async def repair() -> str:
+    """Live the story of a repaired record in virtual time, and draw it from its log."""
     clock = VirtualClock()
     world = Simulated(clock)
     async with eventvm.open("memory:", providers=[world], clock=clock) as engine:
@@ -516,7 +516,7 @@ def documents() -> dict[str, str]:
         "docs/events.md": events_page(),
         "docs/lifecycles.md": lifecycles_page(),
         "docs/limits.md": limits_page(),
-        "docs/life.svg": anyio.run(life, backend_options={"loop_factory": loop_factory()}),
+        "docs/repair.svg": anyio.run(repair, backend_options={"loop_factory": loop_factory()}),
         **schemas(),
     }
 

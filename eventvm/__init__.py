@@ -13,6 +13,7 @@ if sys.platform == "win32":
 from eventvm import errors
 from eventvm.clock import Clock
 from eventvm.engine import Engine, Handle, Receipt, Report
+from eventvm.engine.orphans import owner_of
 from eventvm.errors import EventvmError
 from eventvm.lifecycle import Lifecycle
 from eventvm.logs import open_log
@@ -21,13 +22,13 @@ from eventvm.provider import Provider, Target, Unclear
 from eventvm.providers.process import Process
 from eventvm.providers.simulated import Simulated
 from eventvm.record import Record
-from eventvm.spec import RestoreFrom, Spec
+from eventvm.spec import RestoreFrom, Sandbox, Spec
 from eventvm.views import Transition
 
 __all__ = [
     "End", "Engine", "EventvmError", "Evidence", "Handle", "Instant", "Lifecycle", "Observation",
-    "Process", "Provider", "Receipt", "Record", "Report", "RestoreFrom", "Simulated", "Spec", "Target",
-    "Transition", "Unclear", "errors", "open", "open_log",
+    "Process", "Provider", "Receipt", "Record", "Report", "RestoreFrom", "Sandbox", "Simulated", "Spec",
+    "Target", "Transition", "Unclear", "errors", "open", "open_log",
 ]  # fmt: skip
 
 logging.getLogger("eventvm").addHandler(logging.NullHandler())
@@ -49,9 +50,7 @@ async def open(  # the name that users expect
     """
     clock = clock or Clock()
     async with open_log(url, clock=clock.wall) as log:
-        file = getattr(log, "path", None)
-        owner = str(file.absolute()) if file else ""
-        come: tuple[Provider, ...] = (Simulated(clock), Process(clock=clock, owner=owner))
+        come: tuple[Provider, ...] = (Simulated(clock), Process(clock=clock, owner=owner_of(log)))
         given = {one.name: one for one in (*come, *providers)}
         async with Engine(log, given.values(), lifecycles, clock=clock, **options).running() as engine:
             yield engine

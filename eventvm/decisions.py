@@ -229,7 +229,7 @@ def _honest(end: End, evidence: Evidence | None) -> End:
     """Give the end that may be recorded: an exit code that was only seen, and not verified, is none."""
     if evidence is None or evidence.verified or not isinstance(end.termination, Clean):
         return end
-    return End(end.manner, Forced())
+    return replace(end, termination=Forced())
 
 
 _FAULTS = {tag for tag, kind in events.EVENTS.items() if issubclass(kind, events.Failure)}

@@ -78,11 +78,13 @@ class Absent(Struct, frozen=True, gc=False, tag_field="kind", tag="absent", forb
 Termination = Clean | Forced | Observed | Absent
 
 
-class End(Struct, frozen=True, gc=False):
+class End(Struct, frozen=True, gc=False, omit_defaults=True):
     """How a life, or one incarnation of it, ended: the manner beside the termination."""
 
     manner: Manner
     termination: Termination
+    rung: str = ""
+    """The rung of the stop's ladder that ended it, as the provider calls it; empty where nobody was asked."""
 
     @property
     def terminal_state(self) -> str | None:

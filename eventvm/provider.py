@@ -99,6 +99,9 @@ class Optional(Protocol):
     def events(self) -> AsyncIterator[str]:
         """Give the ids of machines that something has happened to: hints, never evidence."""
 
+    def belongs_to(self, owner: str) -> None:
+        """Hear which log its machines belong to from now on, by the path of the log's file."""
+
     def discover(self) -> AsyncIterator[str]:
         """Give the ids of all machines that the provider has."""
 

@@ -62,6 +62,17 @@ class Secret(Struct, frozen=True, gc=False, omit_defaults=True):
             raise ValueError(message)
 
 
+class Sandbox(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a process may reach of its host: files to read, and no file, process or network to change."""
+
+    writable: tuple[str, ...] = ()
+    """Files and directories that it may write to."""
+    hidden: tuple[str, ...] = ()
+    """Directories that it sees empty, beside those that no sandbox shows."""
+    network: bool = False
+    """Whether it is on the host's network; else it is on none."""
+
+
 class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """What a machine should be; a field that the provider cannot honour is refused by name."""
 
@@ -79,6 +90,10 @@ class Spec(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     environment: dict[str, str] = {}
     secrets: dict[str, Secret] = {}
     """Environment variables whose values are read at each start from where they are kept, never recorded."""
+    sandbox: Sandbox | None = None
+    """What it may reach of its host, where it is a process; None: all that its user may."""
+    bounded: bool = False
+    """Whether cpus and memory are the most that it may use; else they are billed, and no bound."""
     stop_grace_seconds: float | None = None
     """How long a stop asks before it kills; None: as long as the provider finds right."""
     kernel: str = ""

@@ -1,8 +1,14 @@
-"""What every test run has in common: a thorough one lets nothing be skipped."""
+"""What every test run has in common: a thorough one lets nothing be skipped, and none leaves anything."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no package: what they share is found so
+
+from leftovers import groups, left
 
 pytest_plugins = ["eventvm.testing.plugin"]
 
@@ -17,3 +23,15 @@ def pytest_runtest_makereport(item):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, but a thorough run skips nothing: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_outlives_the_run(tmp_path_factory):
+    """Give the run a home of its own, and fail it if anything of a machine is left there at its end."""
+    home, before = tmp_path_factory.getbasetemp(), [*groups()]
+    (home / "tmp").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(home / "tmp"))
+        patch.setenv("XDG_STATE_HOME", str(home / "state"))
+        yield
+        assert [one for one in left(home) if one not in before] == [], "the run has left something behind"

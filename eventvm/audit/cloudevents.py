@@ -80,7 +80,7 @@ def _public(value: Any, name: str = "") -> Any:
 
 
 def _ending(end: End) -> dict[str, Any]:
-    told: dict[str, Any] = {"manner": end.manner}
+    told: dict[str, Any] = {"manner": end.manner} | ({"rung": end.rung} if end.rung else {})
     if (state := end.terminal_state) is not None:
         told["terminalState"] = state
     match end.termination:

@@ -16,7 +16,7 @@ from eventvm.cli import place
 from eventvm.engine import Engine, Handle
 from eventvm.errors import EffectFailed, EventvmError, plain
 from eventvm.observation import Clean, End, Observed
-from eventvm.spec import Secret, Spec
+from eventvm.spec import Sandbox, Secret, Spec
 
 TIMED_OUT = 124
 NOT_STARTED = 127
@@ -39,6 +39,10 @@ def describe(verbs: Any) -> None:
         "--timeout", type=seconds, metavar="T", help="stop it after T (90, 90s, 5m, 2h): exit code 124"
     )
     verb.add_argument("--grace", type=seconds, metavar="T", help="how long a stop asks before it kills")
+    verb.add_argument(
+        "--sandbox", action="store_true",
+        help="it may read the files here, write below the current directory alone, and reach no network",
+    )  # fmt: skip
     verb.add_argument(
         "--keep", action="store_true", help="leave the machine there when its command has ended"
     )
@@ -69,13 +73,14 @@ def _name(engine: Engine, program: str) -> str:
 
 def _spec(options: argparse.Namespace) -> Spec:
     """Describe a process; the environment is named and not copied, so that no value of it is recorded."""
+    walls = Sandbox(writable=(str(Path.cwd()),)) if options.sandbox else None
     if options.provider != "process":
-        return Spec(provider=options.provider, command=tuple(options.command))
+        return Spec(provider=options.provider, command=tuple(options.command), sandbox=walls)
     names = [name for name in os.environ if name.isprintable() and len(name) <= limits.WORD_CHARACTERS]
     return Spec(
         provider="process", command=tuple(options.command), directory=str(Path.cwd()),
         secrets={name: Secret(env=name) for name in names[: limits.VARIABLES]},
-        stop_grace_seconds=options.grace,
+        stop_grace_seconds=options.grace, sandbox=walls,
     )  # fmt: skip
 
 

@@ -26,7 +26,14 @@ from eventvm.engine.handle import Handle
 from eventvm.engine.lanes import EFFECTS_AT_ONCE, PROBES_AT_ONCE
 from eventvm.engine.listing import Every, Filters, Listing, Machines, wanted
 from eventvm.engine.observing import Observer, observe
-from eventvm.engine.orphans import Orphan, checked_orphan, orphans, remembered, warn_of_orphans
+from eventvm.engine.orphans import (
+    Orphan,
+    checked_orphan,
+    orphans,
+    owner_of,
+    remembered,
+    warn_of_orphans,
+)
 from eventvm.engine.receipt import Receipt
 from eventvm.engine.supervisor import Reload, Supervisor, heard
 from eventvm.engine.turn import Turn
@@ -105,7 +112,7 @@ class Engine:
         self.actor = limits.actor(actor)
         self.cells = Cells(log)
         self._world = World(
-            providers, self.clock, met=self._heed, deadline_seconds=deadline_seconds,
+            providers, self.clock, met=self._greet, deadline_seconds=deadline_seconds,
             probe_seconds=probe_seconds, effects_at_once=effects_at_once, probes_at_once=probes_at_once,
         )  # fmt: skip
         self._known = {**LIFECYCLES, **{one.name: one for one in lifecycles}}
@@ -161,6 +168,12 @@ class Engine:
             elif to_be_seen_to(machine):
                 self._supervisor.look(cell)
             self._supervisor.attend(cell, at_last=True)
+
+    def _greet(self, provider: Provider) -> None:
+        """Tell the provider of an installed package whose its machines are, and follow its hints."""
+        if hasattr(provider, "belongs_to"):
+            provider.belongs_to(owner_of(self.log))
+        self._heed(provider)
 
     def _heed(self, provider: Provider) -> None:
         """Follow a provider's hints, if it gives any."""

@@ -35,7 +35,7 @@ class Effects:
         at = self._clock.now()
         requested = events.Requested(
             at=at, reason=command.reason, command=command, effect=effect.name, host=self._host,
-            owner=self._owner, deadline=self._world.deadline(at.wall, len(told)),
+            owner=self._owner, deadline=self._world.deadline(at.wall, machine, command, told),
         )  # fmt: skip
         await self._scribe.appended(turn, requested, keyed=True)
         turn.asked = turn.cell.machine.position

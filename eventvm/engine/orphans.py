@@ -28,6 +28,12 @@ NAMED = 3
 """How many orphans the warning names."""
 
 
+def owner_of(log: EventLog) -> str:
+    """Name a log as the owner of machines: by its file; empty where it is in memory."""
+    file = getattr(log, "path", None)
+    return str(file.absolute()) if file else ""
+
+
 class Orphan(Struct, frozen=True, order=True):
     """A machine that a provider has and the log does not know."""
 
@@ -69,7 +75,7 @@ def checked_orphan(orphan: Orphan, there: tuple[Orphan, ...]) -> Orphan:
 async def orphans(log: EventLog, providers: Iterable[Provider], seconds: float) -> tuple[Orphan, ...]:
     """List what providers have and the log does not know; one that does not answer in time raises Unclear."""
     found = []
-    for one in providers:
+    for one in tuple(providers):  # more may be met meanwhile
         try:
             async with asyncio.timeout(seconds):
                 there = await _discovered(one)

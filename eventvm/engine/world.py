@@ -18,7 +18,7 @@ from eventvm.limits import sightings
 from eventvm.machine import Machine
 from eventvm.observation import End, Evidence, Observation, unknown
 from eventvm.provider import Provider, Target, Unclear, lacks, refusal
-from eventvm.spec import reshaped
+from eventvm.spec import Spec, reshaped
 from eventvm.tables import Step
 
 BEGINS = ("start", "restore")
@@ -41,9 +41,15 @@ class World:
         self._deadline_seconds = limits.seconds(deadline_seconds, "deadline_seconds")
         self._probe_seconds = limits.seconds(probe_seconds, "probe_seconds")
 
-    def deadline(self, at: int, steps: int) -> int:
-        """Say by when an effect of so many calls has ended, however each of them goes."""
-        return at + int(steps * (self._deadline_seconds + self._probe_seconds) * 1_000_000_000)
+    def deadline(self, at: int, machine: Machine, command: Command, told: tuple[Step, ...]) -> int:
+        """Say by when an effect has ended, however each of its calls goes."""
+        patience = sum(self._patience(step, self._spec(machine, step, command)) for step in told)
+        return at + int((patience + len(told) * self._probe_seconds) * 1_000_000_000)
+
+    def _patience(self, step: Step, spec: Spec) -> float:
+        """Say how long a call may take: a stop has the grace that its spec asks for beside."""
+        grace = spec.stop_grace_seconds if step.call == "stop" else None
+        return self._deadline_seconds + (grace or 0.0)
 
     def provider(self, name: str) -> Provider | None:
         """Find a provider: one that was given, else one that an installed package brings."""
@@ -88,19 +94,20 @@ class World:
         begins = step.call in BEGINS or (step.call == "create" and machine.spec.restore_from is not None)
         incarnation = machine.incarnation + begins
         target = Target(machine.id, machine.name, incarnation, self._spec(machine, step, command))
-        limit = asyncio.timeout(self._deadline_seconds)
+        patience = self._patience(step, target.spec)
+        limit = asyncio.timeout(patience)
         try:
             async with limit:
                 end, size = answered(await provider.call(self._hand(machine), step.call, target, command))
         except Exception as problem:  # noqa: BLE001  # a failure of the world is an event, whatever its class
             fault, late = fault_of(problem), limit.expired()
             if late:
-                fault = Fault(fault.kind, f"{step.call} did not end within {self._deadline_seconds:g} s")
+                fault = Fault(fault.kind, f"{step.call} did not end within {patience:g} s")
             return Outcome(self._clock.now(), fault=fault, unclear=late or isinstance(problem, Unclear))
         return Outcome(self._clock.now(), end=end, size=size)
 
     @staticmethod
-    def _spec(machine: Machine, step: Step, command: Any) -> Any:
+    def _spec(machine: Machine, step: Step, command: Any) -> Spec:
         """Give the spec that a call is made with: a new shape, or no grace where a life is to end."""
         if isinstance(command, commands.Destroy):
             return replace(machine.spec, stop_grace_seconds=0.0)

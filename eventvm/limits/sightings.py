@@ -70,6 +70,7 @@ def end(value: Any) -> End:
     if not isinstance(value, End):
         refuse("end", "an End", value)
     choice(value.manner, "manner", get_args(Manner))
+    word(value.rung, "rung")
     match value.termination:
         case Clean(code=code):
             exit_code(code)

@@ -42,7 +42,7 @@ from eventvm.limits import (
     word,
 )
 from eventvm.observation import Liveness
-from eventvm.spec import Drive, Interface, RateLimit, Restart, RestoreFrom, Secret, Spec
+from eventvm.spec import Drive, Interface, RateLimit, Restart, RestoreFrom, Sandbox, Secret, Spec
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*\Z")
 _LONG_INTEGER = re.compile(rb"\d{19}")
@@ -105,6 +105,18 @@ def _restored(value: Any, what: str) -> None:
     _each(value, _RESTORED)
 
 
+def _sandbox(value: Any, what: str) -> None:
+    if not isinstance(value, Sandbox):
+        refuse(what, "a Sandbox", value)
+    for field in ("writable", "hidden"):
+        paths = getattr(value, field)
+        if not isinstance(paths, tuple) or len(paths) > DEVICES:
+            refuse(f"{what}: {field}", f"at most {DEVICES} paths, as a tuple", paths)
+        for one in paths:
+            path(one, what=f"{what}: {field}")
+    flag(value.network, what=f"{what}: network")
+
+
 def spec(value: Any, what: str = "spec") -> Spec:
     """Refuse a spec that no machine can have and no bill can count."""
     if not isinstance(value, Spec):
@@ -115,7 +127,7 @@ def spec(value: Any, what: str = "spec") -> Spec:
 
 Rules = dict[str, Callable[..., object]]
 
-_OPTIONAL = frozenset({"vsock", "restore_from", "stop_grace_seconds"})
+_OPTIONAL = frozenset({"vsock", "restore_from", "stop_grace_seconds", "sandbox"})
 _DEVICE: Rules = {
     "id": word, "host_device": word, "mac": word, "path": path, "read_only": flag, "device": word,
     "bytes_per_second": amount, "operations_per_second": amount,
@@ -129,7 +141,7 @@ _SPEC: Rules = {
     "storage": amount, "command": _command, "directory": path,
     "environment": partial(_variables, rule=partial(text, what="variable", most=ARGUMENT_CHARACTERS)),
     "secrets": partial(_variables, rule=_secret), "stop_grace_seconds": seconds, "initrd": path,
-    "kernel": path, "rootfs": path, "boot_args": path,
+    "kernel": path, "rootfs": path, "sandbox": _sandbox, "bounded": flag, "boot_args": path,
     "network": partial(_devices, kind=Interface), "drives": partial(_devices, kind=Drive),
     "vsock": partial(amount, most=CONTEXT), "rate_limits": partial(_devices, kind=RateLimit),
     "restore_from": _restored, "labels": lambda value, **_: labels(value),

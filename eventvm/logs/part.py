@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import anyio
 
+from eventvm.durable import sync_directory
 from eventvm.errors import BadInput, LogUnavailable
 from eventvm.logs.lock import locked
 
@@ -68,7 +69,7 @@ def written(destination: Path, mode: int) -> Iterator[Path]:
             raise
         finally:
             _clear(part)
-        _sync(destination.parent)
+        sync_directory(destination.parent)
 
 
 def _refuse_rest(part: Path) -> None:
@@ -110,11 +111,3 @@ def _clear(part: Path) -> None:
     """Remove what stands beside a file that is being written."""
     for path in _beside(part, (*SIDES, ".lock")):
         path.unlink(missing_ok=True)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,11 +21,21 @@ from eventvm.clock import Clock
 from eventvm.errors import EventvmError
 from eventvm.observation import End, Observation, unknown
 from eventvm.provider import Target, Unclear
-from eventvm.providers.process_files import MARK, Life, Made, Sight, look
+from eventvm.providers import cgroups, sandbox
+from eventvm.providers.cgroups import Cgroups
+from eventvm.providers.process_files import HALTED, MARK, Life, Made, Sight, look
 from eventvm.providers.process_hints import Hints
 from eventvm.providers.process_logs import Stream, follow
-from eventvm.providers.rundir import LOCK, RunDirectories, state_directory, take, write_durably
-from eventvm.spec import Secret, Spec
+from eventvm.providers.rundir import (
+    LOCK,
+    RunDirectories,
+    belongs_elsewhere,
+    state_directory,
+    take,
+    write_durably,
+)
+from eventvm.providers.secret import SecretMissing, scrubbed, values
+from eventvm.spec import Spec
 
 SHIM = Path(__file__).with_name("process_shim.py")
 GRACE_SECONDS = 10.0
@@ -46,22 +56,18 @@ class Failed(EventvmError):
     """What was asked of a process could not be done."""
 
 
-class SecretMissing(EventvmError):
-    """A secret is not where its reference says."""
-
-    hint = "put it there and start again; the reference is in the machine's spec"
-
-
 class Process:
     """Machines that are processes of this host."""
 
     name = "process"
     unsupported = ("snapshot",)
-    honours = ("command", "directory", "environment", "secrets", "stop_grace_seconds")
+    honours = (
+        "command", "directory", "environment", "secrets", "sandbox", "bounded", "stop_grace_seconds"
+    )  # fmt: skip
 
     def __init__(
         self, directory: str | Path | None = None, *, log_bytes: int = LOG_BYTES, clock: Clock | None = None,
-        owner: str = "",
+        owner: str = "", cgroups: Cgroups | None = None,
     ) -> None:  # fmt: skip
         """Keep machines below a directory of this user's own; nothing is made before the first machine.
 
@@ -72,6 +78,7 @@ class Process:
         self._log_bytes = log_bytes
         self._owner = owner
         self._boot_id = (clock or Clock()).boot_id
+        self._cgroups = cgroups or Cgroups()
         self._hints: set[Hints] = set()
 
     # --- the port
@@ -80,7 +87,7 @@ class Process:
         """Say which field a process cannot have."""
         if sys.platform != "linux":
             return "processes as machines need Linux"
-        for complaint in (_command, _directory, _environment):
+        for complaint in (_command, _directory, _environment, _sandbox, self._cgroups.objection):
             if why := complaint(spec):
                 return why
         return ""
@@ -97,16 +104,17 @@ class Process:
     async def start(self, target: Target) -> None:
         """Launch it, and return when it runs its own program; whoever has the lock first launches."""
         path = self.directories.of(target.id)
-        order, values = self._order(target)
+        order, told_secrets = self._order(target)
         while not (sight := await self._settled(path)).alive:
             _check(sight)
             if (lock := take(path / LOCK)) is not None:
                 try:
+                    self._bound(target)
                     told = await launch(path, lock, order)
                 finally:
                     os.close(lock)
                 if told != "started":
-                    raise Failed(_scrubbed(told or "the shim ended without a word", values))
+                    raise Failed(scrubbed(told or "the shim ended without a word", told_secrets))
                 break  # and not look again: what ran for a moment only is not to run twice
         for hints in self._hints:
             hints.watch(target.id)
@@ -129,6 +137,7 @@ class Process:
             if lock is None:
                 raise Unclear("somebody starts it at the same time")
             try:
+                self._unbind(target.id)
                 await asyncio.to_thread(self.directories.remove, target.id)
             finally:
                 os.close(lock)
@@ -166,17 +175,16 @@ class Process:
 
     async def discover(self) -> AsyncIterator[str]:
         for id_ in self.directories.ids():
-            if not self._is_anothers(id_):
+            if not belongs_elsewhere(self._owner_of(id_), self._owner):
                 yield id_
 
-    def _is_anothers(self, id_: str) -> bool:
-        """Say whether a machine belongs to another log, which is still there to know it."""
+    def _owner_of(self, id_: str) -> str:
+        """Name the log that a machine belongs to; empty where that cannot be read."""
         try:
             made = look(self.directories.of(id_)).made
         except (OSError, ValueError):
-            return False
-        owner = made.owner if made is not None else ""
-        return owner not in ("", self._owner) and Path(owner).exists()
+            return ""
+        return made.owner if made is not None else ""
 
     async def recall(self, id: str) -> Spec | None:  # noqa: A002  # the word of the domain
         made = look(self.directories.of(id)).made
@@ -204,25 +212,47 @@ class Process:
             await asyncio.sleep(STEP_SECONDS)
         return sight
 
+    def _bound(self, target: Target) -> None:
+        """Make the control groups; what the host allowed at the creation it may refuse by now."""
+        if why := self._cgroups.objection(target.spec):
+            raise Failed(why)
+        try:
+            cgroups.make(self._cgroups.groups(target.id, target.spec))
+        except OSError as problem:
+            raise Failed(f"bounded: {problem.filename}: {problem.strerror}") from problem
+
+    def _unbind(self, id_: str) -> None:
+        """Remove the control groups that a shim could not, because it was killed."""
+        made = look(self.directories.of(id_)).made
+        if made is not None and made.spec.bounded:
+            cgroups.remove(self._cgroups.remains(id_))
+
     def _order(self, target: Target) -> tuple[bytes, list[str]]:
         """Write what the shim is to do, and give the secret values in it beside."""
-        values = {name: _value(name, secret) for name, secret in target.spec.secrets.items()}
+        kept = values(target.spec.secrets)
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         nonce = secrets.token_hex(8)
+        groups = self._cgroups.groups(target.id, target.spec)
+        directory = target.spec.directory or "/"
+        inside = target.spec.sandbox
         order = {
             "argv": target.spec.command,
-            "env": {**inherited, **target.spec.environment, **values, MARK: nonce},
-            "directory": target.spec.directory or "/",
+            "env": {**inherited, **target.spec.environment, **kept, MARK: nonce},
+            "directory": directory,
+            "sandbox": sandbox.argv(inside, directory, self.directories.root) if inside else (),
+            "groups": [str(one.path) for one in groups],
+            "told_of_memory": [str(one.path / one.told_of_memory) for one in groups if one.told_of_memory],
             "incarnation": target.incarnation,
             "nonce": nonce,
             "boot_id": self._boot_id,
             "log_bytes": self._log_bytes,
         }
-        return msgspec.json.encode(order), list(values.values())
+        return msgspec.json.encode(order), list(kept.values())
 
     async def _end(self, id_: str, grace: float) -> End | None:
         """Climb the ladder until nothing of the machine runs, and say how it ended."""
         path = self.directories.of(id_)
+        _wake(path)
         sight = await self._settled(path)
         if sight.alive:
             assert sight.life is not None
@@ -239,6 +269,7 @@ class Process:
 
     async def _hold(self, target: Target, verb: str, *, paused: bool) -> None:
         path = self.directories.of(target.id)
+        _wake(path)
         sight = await self._settled(path)
         if not sight.alive or sight.life is None:
             raise Failed("there is no process to hold")
@@ -320,6 +351,12 @@ def _say(path: Path, verb: str, life: Life, more: str = "") -> None:
         os.close(control)
 
 
+def _wake(path: Path) -> None:
+    """Let a shim go on that somebody has halted, so that it hears what is asked of it."""
+    if (life := look(path).life) is not None and life.shim.state() == HALTED:
+        life.shim.signal(signal.SIGCONT)
+
+
 def _check(sight: Sight) -> Made:
     """Refuse to go on with a machine that is not there, or that nobody can tell of."""
     if sight.made is None:
@@ -329,30 +366,15 @@ def _check(sight: Sight) -> Made:
     return sight.made
 
 
-def _value(name: str, secret: Secret) -> str:
-    """Read a secret from where it is kept."""
-    if secret.env:
-        if secret.env not in os.environ:
-            raise SecretMissing(f"secret {name}: the environment variable {secret.env} is not set")
-        return os.environ[secret.env]
-    try:
-        return Path(secret.file).read_text().removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as problem:
-        why = getattr(problem, "strerror", None) or "it is no text"
-        raise SecretMissing(f"secret {name}: {secret.file}: {why}") from None
-
-
-def _scrubbed(text: str, values: list[str]) -> str:
-    for value in sorted(filter(None, values), key=len, reverse=True):
-        text = text.replace(value, "***")
-    return text
-
-
 # --- what a spec must be --------------------------------------------------------------------------------
 
 
 def _command(spec: Spec) -> str:
     return "" if any(spec.command[:1]) else "command: a process needs a program to run"
+
+
+def _sandbox(spec: Spec) -> str:
+    return sandbox.objection(spec.sandbox) if spec.sandbox else ""
 
 
 def _directory(spec: Spec) -> str:

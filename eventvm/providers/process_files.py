@@ -5,6 +5,7 @@ appears whole. Both carry the nonce of the launch that they belong to, so that a
 the end of a later life.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from msgspec import Struct
 
 from eventvm.clock import boot_id
 from eventvm.observation import Absent, End, Evidence, Instant, Manner, Observation, Observed, unknown
-from eventvm.providers.identity import Identity, carrying
+from eventvm.providers.identity import DEAD, Identity, carrying
 from eventvm.providers.rundir import LOCK, taken
 from eventvm.spec import Spec
 
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 WITNESS = "shim"
 """The source of all evidence of what runs, and of how it ended."""
+
+HALTED = "T"
+"""The state of a process that somebody has sent SIGSTOP."""
 
 MARK = "EVENTVM_LAUNCH"
 """The variable by which what a launch has left running is found when its shim is gone."""
@@ -58,6 +62,8 @@ class Exit(Struct, frozen=True, gc=False):
     """Processes that the kernel would not let go of."""
     lost: int = 0
     """Bytes of its logs that could not be written."""
+    out_of_memory: bool = False
+    """Whether the kernel killed in it because the memory that it may use was over."""
 
     @property
     def manner(self) -> Manner:
@@ -67,12 +73,24 @@ class Exit(Struct, frozen=True, gc=False):
         told = self.asked and (self.code is not None or self.signal == "SIGTERM")
         return "graceful" if told or self.code == 0 else "crashed"
 
+    def told(self) -> Iterator[str]:
+        """Say what there is to know beside the end itself."""
+        if self.out_of_memory:
+            yield "the memory that it may use was over"
+        if self.left:
+            yield f"{self.left} processes would not end"
+        if self.lost:
+            yield f"{self.lost} bytes of logs were lost"
+
     @property
     def end(self) -> End:
-        return End(self.manner, Observed(self.code, self.signal))
+        rung = RUNGS[self.asked] if self.manner in ("graceful", "killed") else ""
+        return End(self.manner, Observed(self.code, self.signal), rung)
 
 
 LOST = End("lost", Absent())
+RUNGS = {"": "", "asked": "signal", "killed": "kill"}
+"""The rungs of the ladder, by what the shim had done."""
 
 
 class Sight(Struct, frozen=True):
@@ -89,8 +107,10 @@ class Sight(Struct, frozen=True):
 
     @property
     def alive(self) -> bool:
-        """Say whether the process runs, and its own shim holds it."""
-        return self.held and self.exit is None and self.life is not None and self.life.shim.lives()
+        """Say whether the process runs, and its own shim holds it and can tell how it ends."""
+        if not self.held or self.exit is not None or self.life is None:
+            return False
+        return self.life.shim.state() not in ("", *DEAD, HALTED) and self.life.process.lives()
 
     @property
     def between(self) -> bool:
@@ -120,6 +140,8 @@ class Sight(Struct, frozen=True):
         )  # fmt: skip
 
     def _why(self) -> str:
+        if self.life is not None and self.life.shim.state() == HALTED:
+            return f"its shim is halted, and nobody hears how it is: kill -CONT {self.life.shim.pid}"
         if self.remains:
             pids = ", ".join(str(one.pid) for one in self.remains)
             return f"its shim is gone, and something of it still runs: {pids}"
@@ -128,9 +150,7 @@ class Sight(Struct, frozen=True):
     def _detail(self) -> str:
         if self.end == LOST:
             return "its shim is gone and nobody saw the end"
-        if self.exit is None or not (self.exit.left or self.exit.lost):
-            return ""
-        return f"{self.exit.left} processes would not end, {self.exit.lost} bytes of logs were lost"
+        return "; ".join(self.exit.told()) if self.exit is not None else ""
 
 
 def look(path: Path) -> Sight:
@@ -142,7 +162,7 @@ def look(path: Path) -> Sight:
     if life is None or ended is None or ended.nonce != life.nonce:
         ended = None
     if held or taken(path / LOCK):
-        paused = life is not None and life.process.state() == "T"
+        paused = life is not None and life.process.state() == HALTED
         return Sight(made, held=True, life=life, exit=ended, paused=paused)
     remains = _remains(life) if life is not None and ended is None else ()
     return Sight(made, life=life, exit=ended, remains=remains)

@@ -8,6 +8,7 @@ for each machine.
 * It holds the lock as long as anything of the machine runs, and does what the control pipe says.
 * The process dies with it: whatever kills the shim leaves no process that nobody owns.
 * When the process ends, what is left of its group and all its orphans are killed; then its end is written.
+* A process in a sandbox is asked, and tells how it ended, through the first process of the sandbox.
 * What the process writes goes through the shim to files of a bounded size. A disk that is full or broken
   loses what was written, and does not hold the process up.
 """
@@ -28,6 +29,8 @@ SET_PDEATHSIG = 1
 SET_CHILD_SUBREAPER = 36
 BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 CHUNK = 1 << 16
+PARENT, STARTED = 1, 19
+"""Where the kernel tells of a process who its parent is, and at which tick of the boot it was started."""
 SWEEP_SECONDS = 5.0
 """How long the shim waits for what it has killed; the kernel may hold a process for longer."""
 OBEYED_SECONDS = 1.0
@@ -75,6 +78,50 @@ class Log:
         os.close(full)
 
 
+class Inside:
+    """The way into a sandbox: its first process runs the command, and tells how that goes."""
+
+    def __init__(self) -> None:
+        self.told, self.tell = os.pipe()
+        self.known, self.know = os.pipe()
+        self.first: int | None = None
+        for end in (self.told, self.known):
+            os.set_blocking(end, False)
+
+    def argv(self, order: dict[str, Any], failed: int) -> list[str]:
+        """Complete the sandbox's command line by what is inherited, and by the command."""
+        for end in (failed, self.tell, self.know):
+            os.set_inheritable(end, True)  # noqa: FBT003  # the name of the standard library
+        program, *rest = order["sandbox"]
+        ends = [str(failed), str(self.tell)]
+        return [program, "--json-status-fd", str(self.know), *rest, *ends, *order["argv"]]
+
+    def came_up(self, parent: int) -> bool:
+        """Say whether the sandbox has run its first process, and take hold of that if it still lives."""
+        os.close(self.tell)
+        os.close(self.know)
+        self.heard = read(self.told)
+        if not self.heard:
+            return False
+        pid = json.loads(read(self.known).splitlines()[0])["child-pid"]
+        with suppress(OSError):
+            first = os.pidfd_open(pid)
+            if field(pid, PARENT) == parent:
+                self.first = first
+        return True
+
+    def ask(self) -> None:
+        """Ask the command to end."""
+        if self.first is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.first, signal.SIGTERM)
+
+    def ended(self) -> dict[str, Any]:
+        """Say how the command ended; with a sandbox that went without a word, it was killed."""
+        _, _, waited = (self.heard + read(self.told)).partition(b" ")
+        return status(int(waited)) if waited else {"signal": "SIGKILL"}
+
+
 class Shim:
     """One life of one machine."""
 
@@ -83,6 +130,7 @@ class Shim:
         self.life = {"nonce": order["nonce"], "incarnation": order["incarnation"]}
         self.asked = ""
         self.until = 0.0
+        self.inside = Inside() if order["sandbox"] else None
         with suppress(FileExistsError):
             os.mkfifo("control", 0o600)
         self.control = os.open("control", os.O_RDWR | os.O_NONBLOCK)
@@ -97,15 +145,19 @@ class Shim:
         """Run the process and write down who it is; where that fails, nothing is left running."""
         failing, failed = os.pipe()
         parent = os.getpid()
+        argv = self.inside.argv(self.order, failed) if self.inside else self.order["argv"]
         self.pid = os.fork()
         if self.pid == 0:
-            become(self.order, parent, failed, [log.given for log in self.logs])
+            become(self.order, argv, parent, failed, [log.given for log in self.logs])
         for end in (failed, *(log.given for log in self.logs)):
             os.close(end)
         del self.order["env"]
         with open(failing, "rb") as file:  # noqa: PTH123
             problem = file.read().decode(errors="replace")
+        if self.inside and not self.inside.came_up(self.pid) and not problem:
+            problem = self.complaint()
         if problem:
+            self.unbound()
             raise OSError(problem)
         try:
             shim, process = self.identity(parent), self.identity(self.pid)
@@ -114,8 +166,14 @@ class Shim:
             sweep()
             raise
 
+    def complaint(self) -> str:
+        """Give what the sandbox has said instead of running anything."""
+        os.waitpid(self.pid, 0)
+        said = read(self.logs[1].source).decode(errors="replace").strip()
+        return said.removeprefix("bwrap: ") or "the sandbox did not come up"
+
     def identity(self, pid: int) -> dict[str, Any]:
-        return {"pid": pid, "started": started(pid), "boot_id": self.order["boot_id"]}
+        return {"pid": pid, "started": field(pid, STARTED), "boot_id": self.order["boot_id"]}
 
     def watch(self) -> None:
         """Serve the pipes until the process has ended; its pid stays its own until it is reaped."""
@@ -146,7 +204,7 @@ class Shim:
         match verb:
             case "ask":
                 self.asked, self.until = "asked", time.monotonic() + float(grace) + OBEYED_SECONDS
-                strike(os.kill, self.pid, signal.SIGTERM)
+                self.ask()
                 strike(os.killpg, self.pid, signal.SIGCONT)
             case "kill":
                 self.asked, self.until = "killed", float("inf")
@@ -156,19 +214,37 @@ class Shim:
             case "resume":
                 strike(os.killpg, self.pid, signal.SIGCONT)
 
+    def ask(self) -> None:
+        if self.inside:
+            self.inside.ask()
+        else:
+            strike(os.kill, self.pid, signal.SIGTERM)
+
     def end(self) -> None:
         """Kill what is left, then write how the process ended, and when."""
         at = {"wall": time.time_ns(), "boot": time.clock_gettime_ns(BOOT_CLOCK)}
         asked = self.asked if time.monotonic() < self.until else ""
         strike(os.killpg, self.pid, signal.SIGKILL)
         how = status(os.waitpid(self.pid, 0)[1])
+        if self.inside:
+            how = self.inside.ended()
         left = sweep()
+        out_of_memory = self.unbound()
         for log in self.logs:
             while log.pump():
                 pass
         lost = sum(log.lost for log in self.logs)
         at["boot_id"] = self.order["boot_id"]
-        put("exit.json", {**self.life, **how, "asked": asked, "at": at, "left": left, "lost": lost})
+        rest = {"asked": asked, "at": at, "left": left, "lost": lost, "out_of_memory": out_of_memory}
+        put("exit.json", {**self.life, **how, **rest})
+
+    def unbound(self) -> bool:
+        """Remove the control groups, and say whether the kernel killed in them because memory was over."""
+        killed = any(kills(file) for file in self.order["told_of_memory"])
+        for group in self.order["groups"]:
+            with suppress(OSError):
+                os.rmdir(group)  # noqa: PTH106  # as above
+        return killed
 
 
 def status(waited: int) -> dict[str, Any]:
@@ -182,9 +258,14 @@ def status(waited: int) -> dict[str, Any]:
         return {"signal": f"SIGRTMIN+{-code - signal.SIGRTMIN}"}
 
 
-def become(order: dict[str, Any], parent: int, failed: int, streams: list[int]) -> NoReturn:
+def become(
+    order: dict[str, Any], argv: list[str], parent: int, failed: int, streams: list[int]
+) -> NoReturn:  # fmt: skip
     """Turn into the process; where that fails, the reason goes down the pipe."""
     try:
+        for group in order["groups"]:
+            with open(f"{group}/cgroup.procs", "w") as file:  # noqa: PTH123
+                file.write("0")
         os.setsid()
         prctl(SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -194,10 +275,10 @@ def become(order: dict[str, Any], parent: int, failed: int, streams: list[int]) 
         forget_signals()
         os.umask(order["umask"])
         os.chdir(order["directory"])
-        os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606  # a command is no shell's line
+        os.execvpe(argv[0], argv, order["env"])  # noqa: S606  # a command is no shell's line
     except Exception as problem:  # noqa: BLE001  # whatever it is, this copy of the shim must not go on
         why = getattr(problem, "strerror", None) or str(problem)
-        os.write(failed, f"cannot run {order['argv'][0]}: {why}".encode(errors="replace"))
+        os.write(failed, f"cannot run {argv[0]}: {why}".encode(errors="replace"))
     finally:
         os._exit(127)
 
@@ -236,10 +317,27 @@ def children() -> list[int]:
         return [int(pid) for pid in file.read().split()]
 
 
-def started(pid: int) -> int:
-    """Give field 22 of a process: the clock ticks from the boot to its start."""
+def field(pid: int, at: int) -> int:
+    """Give what the kernel says of a process, by the place after its name."""
     with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-        return int(file.read().rpartition(")")[2].split()[19])
+        return int(file.read().rpartition(")")[2].split()[at])
+
+
+def read(pipe: int) -> bytes:
+    """Take what there is in a pipe, and wait for nothing."""
+    try:
+        return os.read(pipe, CHUNK)
+    except BlockingIOError:
+        return b""
+
+
+def kills(file: str) -> bool:
+    """Say whether a control group's file counts any process that was killed because memory was over."""
+    try:
+        with open(file) as told:  # noqa: PTH123
+            return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in told)
+    except OSError:
+        return False
 
 
 def put(name: str, told: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from eventvm.durable import sync_directory
 from eventvm.errors import BadInput
 
 LOCK = "lock"
@@ -60,7 +61,7 @@ class RunDirectories:
             shutil.rmtree(fresh, ignore_errors=True)
             if not (isinstance(problem, OSError) and path.is_dir()):
                 raise
-        sync(self.root)
+        sync_directory(self.root)
         return path
 
     def remove(self, id: str) -> None:  # noqa: A002
@@ -72,8 +73,13 @@ class RunDirectories:
             path.rename(gone)
         except FileNotFoundError:
             return
-        sync(self.root)
+        sync_directory(self.root)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def belongs_elsewhere(owner: str, own: str) -> bool:
+    """Say whether a machine belongs to another log than one's own, which is still there to know it."""
+    return owner not in ("", own) and Path(owner).exists()
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -88,16 +94,7 @@ def write_durably(path: Path, data: bytes) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    sync(path.parent)
-
-
-def sync(directory: Path) -> None:
-    """Put the names in a directory on the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent)
 
 
 def take(path: Path) -> int | None:

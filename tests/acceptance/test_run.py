@@ -1,6 +1,7 @@
 """`eventvm run`, as a process: what goes in and comes out, how it ends, and what the log tells afterwards."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -29,10 +30,10 @@ def environment(home):
 
 @pytest.fixture
 def run(home, environment):
-    def run(*arguments):
+    def run(*arguments, cwd=home):
         whole = [*COMMAND, *arguments]
         return subprocess.run(
-            whole, env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
+            whole, env=environment, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
         )
 
     return run
@@ -56,6 +57,19 @@ def test_output_and_exit_code_pass_through_on_a_fresh_machine(run, home):
         "machine.requested", "machine.destroyed",
     ]  # fmt: skip
     assert '"code":3' in told(home, "body")[4]
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is missing: apt install bubblewrap")
+def test_in_a_sandbox_it_writes_where_it_stands_and_its_true_end_is_recorded(run, home):
+    """Nowhere else, and an end by a signal is one, though the sandbox itself has a code for it."""
+    work = home / "work"
+    work.mkdir()
+    done = run(
+        "--sandbox", "--", "sh", "-c", "touch here; touch /etc/eventvm-was-here || kill -9 $$", cwd=work
+    )
+    assert done.returncode == 137
+    assert (work / "here").exists()
+    assert '"signal":"SIGKILL"' in told(home, "body")[4]
 
 
 ENDS = [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 255", 255)]

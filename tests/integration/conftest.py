@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from eventvm import Process
 from eventvm.log import EventLog, Replay
 from eventvm.record import Record
 from eventvm.testing import contract_log
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package: what they share is found so
+
+from process_world import destroyed, inside, open_still, running_with
 
 PREAMBLE = """
 import asyncio, json, os, resource, signal, sqlite3, sys
@@ -42,6 +46,29 @@ async def told():
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "log.db"
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Where the processes of a test are kept."""
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def provider(directory):
+    return Process(directory)
+
+
+@pytest.fixture
+def nothing_is_left(directory, tmp_path, monkeypatch):
+    """Whatever a test did: no process, no directory, no lock and no descriptor of ours outlives it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what every process of this test inherits
+    yield
+    asyncio.run(destroyed(directory))
+    marked = os.fsencode(tmp_path)
+    assert [*running_with(marked, "cmdline"), *running_with(marked, "environ")] == []
+    assert inside(directory) == []
+    assert open_still(directory) == []
 
 
 @pytest.fixture

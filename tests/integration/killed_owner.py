@@ -1,16 +1,19 @@
-"""An engine that starts one machine and waits to be killed: LOG DIRECTORY COMMAND..."""
+"""An engine that starts one machine and waits to be killed: LOG DIRECTORY [--sandbox] COMMAND..."""
 
 import asyncio
 import sys
 
 import eventvm
-from eventvm import Process, Spec
+from eventvm import Process, Sandbox, Spec
 
 
 async def main(log: str, directory: str, *command: str) -> None:
     """Start it, say so, and stay."""
+    spec = Spec(provider="process", command=command)
+    if command[0] == "--sandbox":
+        spec = Spec(provider="process", command=command[1:], sandbox=Sandbox())
     async with eventvm.open(log, providers=[Process(directory)]) as engine:
-        machine = await engine.create("job", Spec(provider="process", command=command))
+        machine = await engine.create("job", spec)
         await machine.start()
         sys.stdout.write(f"{machine.id}\n")
         sys.stdout.flush()

@@ -37,12 +37,18 @@ class Guests:
         self.provider = Qemu(root, accelerator="tcg")
 
     @asynccontextmanager
-    async def running(self, boot_args: str = "", **more):
-        """Run a guest of its own; gives its target."""
+    async def made(self, boot_args: str = "", **more):
+        """Make a guest of its own; gives its target."""
         target = Target(str(uuid4()), "guest", 1, tiny(boot_args, **more))
         await self.provider.create_with_spec(target, target.spec)
-        await self.provider.start(target)
         yield target
+
+    @asynccontextmanager
+    async def running(self, boot_args: str = "", **more):
+        """Run a guest of its own; gives its target."""
+        async with self.made(boot_args, **more) as target:
+            await self.provider.start(target)
+            yield target
 
     def place(self, target: Target) -> Place:
         return Place(self.root, target.id)

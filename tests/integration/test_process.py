@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -13,111 +14,22 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
+from process_world import CANARY, SLEEPER, STUBBORN, ended, holding, made, running_with, said, spec, target
 
 import eventvm
-from eventvm import End, Process, Spec, Target, errors
+from eventvm import End, Process, errors
 from eventvm.clock import boot_id
 from eventvm.observation import Absent, Observed
 from eventvm.providers.identity import identify
 from eventvm.providers.process import Failed, SecretMissing
-from eventvm.providers.process_files import look
+from eventvm.providers.process_files import HALTED, look
 from eventvm.providers.rundir import LOCK, RunDirectories, take, taken
 from eventvm.spec import Secret
 from eventvm.testing.contract_provider import ProviderContract
 
 OWNER = Path(__file__).with_name("killed_owner.py")
-SLEEPER = ("sleep", "1000")
-STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000; done")
-CANARY = "CANARY-5d1f0c77"
 
-
-def spec(*command, **more):
-    return Spec(provider="process", command=command or SLEEPER, **more)
-
-
-def target(id_="m1", *command, incarnation=1, **more):
-    return Target(id_, id_, incarnation, spec(*command, **more))
-
-
-def running_with(words: bytes, what: str) -> list[int]:
-    """Find the processes that have these words in their command line or environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and words in (entry / what).read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return sorted(set(found) - {os.getpid()})
-
-
-def inside(directory):
-    return list(directory.iterdir()) if directory.exists() else []
-
-
-def holding(words: bytes, root: Path) -> dict[str, bool]:
-    """Say of every file below a directory whether these words are in it."""
-    return {path.name: words in path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "run"
-
-
-def open_still(directory: Path) -> list[str]:
-    """Name the descriptors that this process has for machines: pidfds, orders, and files of theirs."""
-    links = []
-    for each in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the one that lists them
-            links.append(str(each.readlink()))
-    return [each for each in links if "pidfd" in each or "memfd:order" in each or str(directory) in each]
-
-
-async def destroyed(directory):
-    provider = Process(directory)
-    async for id_ in provider.discover():
-        await provider.destroy(target(id_))
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(directory, tmp_path, monkeypatch):
-    """Whatever a test did: no process, no directory, no lock and no descriptor of ours outlives it."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what every process of this test inherits
-    yield
-    asyncio.run(destroyed(directory))
-    marked = os.fsencode(tmp_path)
-    assert [*running_with(marked, "cmdline"), *running_with(marked, "environ")] == []
-    assert inside(directory) == []
-    assert open_still(directory) == []
-
-
-@pytest.fixture
-def provider(directory):
-    return Process(directory)
-
-
-async def made(provider, machine, *, running=True):
-    await provider.create(machine)
-    if running:
-        await provider.start(machine)
-    return machine
-
-
-async def said(provider, id_, words, stream="stdout"):
-    """Wait until a machine has written so much."""
-    heard = b""
-    async with asyncio.timeout(20):
-        async for chunk in provider.follow(id_, stream):
-            heard += chunk
-            if words in heard:
-                return heard
-    raise AssertionError(heard)
-
-
-async def ended(provider, id_):
-    life = look(provider.directories.of(id_)).life
-    assert await life.shim.ended_within(20)
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 class TestContract(ProviderContract):
@@ -256,12 +168,12 @@ async def test_a_machine_ends_with_its_command_and_takes_its_descendants_along(p
 @pytest.mark.parametrize(
     ("command", "end"),
     [
-        (("sh", "-c", "echo ready; exec sleep 1000"), End("graceful", Observed(signal="SIGTERM"))),
+        (("sh", "-c", "echo ready; exec sleep 1000"), End("graceful", Observed(signal="SIGTERM"), "signal")),
         (
             ("sh", "-c", "trap 'exit 3' TERM; echo ready; sleep 1000 & wait"),
-            End("graceful", Observed(code=3)),
+            End("graceful", Observed(code=3), "signal"),
         ),
-        (STUBBORN, End("killed", Observed(signal="SIGKILL"))),
+        (STUBBORN, End("killed", Observed(signal="SIGKILL"), "kill")),
     ],
 )
 async def test_the_rung_that_ended_it_is_recorded(provider, command, end):
@@ -276,7 +188,7 @@ async def test_the_rung_that_ended_it_is_recorded(provider, command, end):
 async def test_without_a_grace_nobody_is_asked(provider):
     """A process that would have obeyed is killed."""
     job = await made(provider, target(stop_grace_seconds=0))
-    assert await provider.stop(job) == End("killed", Observed(signal="SIGKILL"))
+    assert await provider.stop(job) == End("killed", Observed(signal="SIGKILL"), "kill")
 
 
 async def test_a_stop_that_is_given_up_kills_nobody_later(provider):
@@ -299,7 +211,7 @@ async def test_a_paused_machine_is_seen_to_be_paused_and_can_be_stopped(provider
     await provider.resume(job)
     assert (await provider.probe(job)).paused is False
     await provider.pause(job)
-    assert await provider.stop(job) == End("graceful", Observed(signal="SIGTERM"))
+    assert await provider.stop(job) == End("graceful", Observed(signal="SIGTERM"), "signal")
     with pytest.raises(Failed, match="no process"):
         await provider.pause(job)
 
@@ -375,6 +287,42 @@ async def test_what_a_killed_shim_leaves_behind_is_not_called_gone(provider):
     assert (await provider.probe(job)).liveness == "gone"
 
 
+def halt(shim):
+    """Halt a shim, and wait until it is."""
+    shim.signal(signal.SIGSTOP)
+    while shim.state() != HALTED:
+        assert shim.lives()
+
+
+async def test_a_shim_that_is_halted_makes_its_machine_unknown_and_a_stop_wakes_it(provider):
+    """Nobody would hear of the end; the look is bounded and says what to do."""
+    job = await made(provider, target())
+    shim = look(provider.directories.of("m1")).life.shim
+    halt(shim)
+    async with asyncio.timeout(5):
+        seen = await provider.probe(job)
+    assert (seen.liveness, seen.detail) == (
+        "unknown",
+        f"its shim is halted, and nobody hears how it is: kill -CONT {shim.pid}",
+    )
+    shim.signal(signal.SIGCONT)
+    assert (await provider.probe(job)).liveness == "alive"
+    halt(shim)
+    assert await provider.stop(job) == End("graceful", Observed(signal="SIGTERM"), "signal")
+
+
+async def test_an_end_that_a_halted_shim_has_not_seen_is_neither_life_nor_gone(provider):
+    """The process is dead, and only its shim can say how."""
+    job = await made(provider, target())
+    life = look(provider.directories.of("m1")).life
+    halt(life.shim)
+    life.process.signal(signal.SIGKILL)
+    assert (await provider.probe(job)).liveness == "unknown"
+    life.shim.signal(signal.SIGCONT)
+    await ended(provider, "m1")
+    assert (await provider.probe(job)).end == End("crashed", Observed(signal="SIGKILL"))
+
+
 @pytest.mark.parametrize("name", ["started.json", "machine.json", "exit.json"])
 async def test_files_that_make_no_sense_are_unknown(provider, name):
     """A probe that cannot read what is there says so, and does not raise."""
@@ -420,7 +368,7 @@ async def test_a_cancelled_start_leaves_what_the_next_probe_describes_truly(prov
 async def test_destroying_twice_is_destroying(provider):
     """A machine that runs is killed first; the second time there is nothing to do."""
     job = await made(provider, target())
-    assert await provider.destroy(job) == End("killed", Observed(signal="SIGKILL"))
+    assert await provider.destroy(job) == End("killed", Observed(signal="SIGKILL"), "kill")
     assert await provider.destroy(job) is None
     assert (await provider.probe(job)).exists is False
     with pytest.raises(Failed, match="never made"):

@@ -22,9 +22,11 @@ from eventvm.providers.identity import Identity
 from eventvm.providers.qemu import TINY, Qemu
 from eventvm.providers.qemu.accelerator import accelerator, runs
 from eventvm.providers.qemu.arguments import argv
-from eventvm.providers.qemu.bridge import mac_of
+from eventvm.providers.qemu.bridge.notes import mac_of
+from eventvm.providers.qemu.bridge.wires import WORDS, WORDS_BYTES
+from eventvm.providers.qemu.hints import Hints
 from eventvm.providers.qemu.ladder import gone
-from eventvm.providers.qemu.launch import launch
+from eventvm.providers.qemu.launch import LOG_BYTES, launch
 from eventvm.providers.qemu.monitor import monitor
 from eventvm.spec import Drive, Interface, RateLimit, Secret
 
@@ -35,6 +37,16 @@ LIVES = int(os.environ.get("EVENTVM_QEMU_LIVES", "4"))
 AT_ONCE = 10
 
 GRACEFUL, CRASHED = End("graceful", Forced()), End("crashed", Forced())
+
+
+def pressed(termination):
+    """The end of a guest that has heeded the power button."""
+    return End("graceful", termination, "power button")
+
+
+def killed(rung):
+    """The end of a guest that has heeded nothing: by which rung."""
+    return End("killed", Forced(), rung)
 
 
 @pytest.fixture
@@ -113,16 +125,12 @@ async def lose_the_bridge_and_stop(guests, target):
     ("boot_args", "cause", "end", "source"),
     [
         pytest.param("exit=42", by_itself, End("already_exited", Clean(42)), "bridge", id="exits"),
-        pytest.param("code=3 deaf", stop, End("graceful", Clean(3)), "bridge", id="power-button"),
-        pytest.param("code=4 numb", stop, End("graceful", Clean(4)), "bridge", id="asked-by-the-bridge"),
-        pytest.param(
-            "numb count", stop_once_it_speaks, End("graceful", Clean(0)), "bridge", id="asked-in-mid-life"
-        ),
-        pytest.param(
-            "code=2", pause_and_stop, End("graceful", Clean(2)), "bridge", id="stopped-while-paused"
-        ),
+        pytest.param("code=3 deaf", stop, pressed(Clean(3)), "bridge", id="power-button"),
+        pytest.param("code=4 numb", stop, pressed(Clean(4)), "bridge", id="asked-by-the-bridge"),
+        pytest.param("numb count", stop_once_it_speaks, pressed(Clean(0)), "bridge", id="asked-in-mid-life"),
+        pytest.param("code=2", pause_and_stop, pressed(Clean(2)), "bridge", id="stopped-while-paused"),
         pytest.param("off", by_itself, GRACEFUL, "monitor", id="powers-off-without-a-code"),
-        pytest.param("mute", stop, GRACEFUL, "monitor", id="knows-no-bridge"),
+        pytest.param("mute", stop, pressed(Forced()), "monitor", id="knows-no-bridge"),
         pytest.param("forge=7", by_itself, GRACEFUL, "monitor", id="forges-a-code"),
         pytest.param("panic", by_itself, CRASHED, "monitor", id="panics"),
         pytest.param("triple", by_itself, CRASHED, "monitor", id="triple-fault"),
@@ -132,13 +140,11 @@ async def lose_the_bridge_and_stop(guests, target):
         pytest.param("", sends(signal.SIGTERM), KILLED, "monitor", id="SIGTERM"),
         pytest.param("", says("quit"), KILLED, "monitor", id="somebody-quits-it"),
         pytest.param("", says("system_reset"), KILLED, "monitor", id="somebody-resets-it"),
-        pytest.param("stubborn", cut_short, KILLED, "monitor", id="ignores-the-power-button"),
-        pytest.param("hang", cut_short, KILLED, "monitor", id="hangs"),
-        pytest.param("", freeze_and_stop, KILLED, "process", id="the-vmm-hangs"),
+        pytest.param("stubborn", cut_short, killed("quit"), "monitor", id="ignores-the-power-button"),
+        pytest.param("hang", cut_short, killed("quit"), "monitor", id="hangs"),
+        pytest.param("", freeze_and_stop, killed("kill"), "process", id="the-vmm-hangs"),
         pytest.param("", lose_the_bridge_and_the_vmm, LOST, "process", id="nobody-saw-it"),
-        pytest.param(
-            "code=5", lose_the_bridge_and_stop, End("graceful", Clean(5)), "bridge", id="bridge-comes-back"
-        ),
+        pytest.param("code=5", lose_the_bridge_and_stop, pressed(Clean(5)), "bridge", id="bridge-comes-back"),
     ],
 )
 async def test_every_cause_is_told_as_the_end_that_it_is(guests, boot_args, cause, end, source):
@@ -162,6 +168,20 @@ async def test_the_rung_that_worked_is_recorded(guests, boot_args, cause, rung):
         seen = await guests.over(target)
         assert guests.run(target).rung() == rung
         assert rung in seen.detail
+
+
+async def test_a_guest_that_ends_before_anybody_could_watch_it_is_hinted_at_all_the_same(guests):
+    """It takes an instant to end, and the launch that tells of it takes as long."""
+    hints = Hints()
+    async with guests.running("exit=1") as target:
+        await guests.over(target)
+        following = hints.follow([])
+        heard = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(0)  # noqa: TID251  # one turn of the loop, in which it begins to listen
+        hints.watch(guests.place(target))
+        async with asyncio.timeout(SECONDS):
+            assert await heard == target.id
+        await following.aclose()
 
 
 # --- exit codes: by the key of the incarnation, and by nothing else -----------------------------------------
@@ -210,7 +230,7 @@ async def test_a_guest_that_is_restored_twice_tells_its_code_under_two_keys(gues
         for incarnation in (2, 3):
             again = replace(target, incarnation=incarnation)
             await guests.provider.restore(again, Source(target.id, "s1"))
-            assert (await guests.provider.stop(again)) == End("graceful", Clean(3))
+            assert (await guests.provider.stop(again)) == pressed(Clean(3))
             macs.add(guests.run(again).exited().mac)
         assert len(macs) == 3
 
@@ -300,7 +320,7 @@ async def test_no_path_is_too_long_for_its_sockets(guests):
     guests.provider = Qemu(guests.root, accelerator="tcg")
     async with guests.running("code=1") as target:
         assert (await guests.provider.probe(target)).liveness == "alive"
-        assert await guests.provider.stop(target) == End("graceful", Clean(1))
+        assert await guests.provider.stop(target) == pressed(Clean(1))
 
 
 async def test_a_guest_that_writes_much_fills_no_disk(guests):
@@ -310,6 +330,41 @@ async def test_a_guest_that_writes_much_fills_no_disk(guests):
         directory = guests.run(target).path
         await guests.until(target, lambda _: (directory / "console.log.1").exists())
         assert (directory / "console.log.1").stat().st_size < 64
+
+
+async def test_what_qemu_itself_has_to_say_fills_no_disk(guests):
+    """A guest can bring its messages about; whoever is the bridge keeps two files of them."""
+    async with guests.running() as target:
+        directory = guests.run(target).path
+        with (directory / WORDS).open("wb", buffering=0) as words:
+            for _ in range(3 * WORDS_BYTES // 4096):
+                words.write(b"x" * 4095 + b"\n")
+        await guests.until(target, lambda _: (directory / "qemu.log.1").exists())
+        await guests.provider.stop(target)
+        assert all(log.stat().st_size <= WORDS_BYTES + (1 << 16) for log in directory.glob("qemu.log*"))
+
+
+def streams_of(pid):
+    """Say what the process has for its output and for its errors."""
+    return {Path(f"/proc/{pid}/fd/{stream}").readlink() for stream in (1, 2)}
+
+
+async def test_qemu_goes_on_when_nobody_reads_what_it_says(guests):
+    """Its bridge is gone, and the one that comes after hears it again."""
+    async with guests.running("code=6") as target:
+        await lose_the_bridge(guests, target)
+        assert streams_of(guests.pid(target)) == {guests.run(target).path / WORDS}
+        assert (await guests.provider.probe(target)).liveness == "alive"
+        assert await guests.provider.stop(target) == pressed(Clean(6))
+
+
+async def test_a_bridge_that_has_said_much_begins_its_file_again(guests):
+    async with guests.running() as target:
+        log = guests.run(target).path / "bridge.log"
+        log.write_bytes(b"x" * (LOG_BYTES + 1))
+        await lose_the_bridge(guests, target)
+        await guests.provider.start(target)
+        assert log.stat().st_size == 0
 
 
 async def test_only_its_user_may_enter_what_it_keeps(guests):
@@ -411,7 +466,7 @@ async def test_a_machine_begins_from_a_snapshot_at_once_or_when_it_is_told(guest
             seen = await guests.provider.probe(copy)
             assert (seen.liveness, seen.paused) == ("alive", not at_once)
             await guests.provider.resume(copy)
-            assert await guests.provider.stop(copy) == End("graceful", Clean(8))
+            assert await guests.provider.stop(copy) == pressed(Clean(8))
 
 
 # --- what a spec may ask ------------------------------------------------------------------------------------
@@ -517,7 +572,7 @@ async def test_a_secret_that_cannot_be_read_is_named_by_its_place(guests):
         await guests.over(target)
         place = guests.place(target)
         place.amend(replace(place.made(), spec=tiny(secrets={"token": Secret(env="NOT_SET_AT_ALL")})))
-        with pytest.raises(errors.EventvmError, match=r"token cannot be read from .* NOT_SET_AT_ALL"):
+        with pytest.raises(errors.EventvmError, match=r"token: .* NOT_SET_AT_ALL is not set"):
             await guests.provider.start(replace(target, incarnation=2))
 
 
@@ -553,7 +608,7 @@ async def test_a_real_life_is_told_as_it_was(guests, tmp_path):
     async with eventvm.open(tmp_path / "log.db", providers=[guests.provider]) as engine:
         await a_life(engine, guests, "web")
         told = await ends(engine)
-    assert told[:3] == [End("already_exited", Clean(42)), KILLED, End("graceful", Clean(3))]
+    assert told[:3] == [End("already_exited", Clean(42)), KILLED, pressed(Clean(3))]
 
 
 async def test_many_lives_beside_each_other_all_go_well(guests, tmp_path):
@@ -574,12 +629,15 @@ async def test_a_stop_that_fails_while_the_guest_lives_is_repaired_by_a_start(gu
     """The seed story: error with its interval open, then running with no second launch and no entry."""
     spec = tiny("stubborn", stop_grace_seconds=30.0)
     options = {"providers": [guests.provider]}
-    async with eventvm.open(tmp_path / "log.db", **options, deadline_seconds=0.5) as engine:
+    async with eventvm.open(tmp_path / "log.db", **options) as engine:
         vm = await engine.create("web", spec)
         await vm.start()
         pid = guests.run(vm).vmm().pid
-        with pytest.raises(errors.EffectFailed):
+        in_the_way = guests.run(vm).path / "rung"
+        in_the_way.mkdir()
+        with pytest.raises(errors.EffectFailed, match="rung"):
             await vm.stop()
+        in_the_way.rmdir()
         before = await vm.entries()
         assert (vm.phase, [entry.edge for entry in before if entry.meter == "compute"]) == (
             "error",
@@ -639,7 +697,7 @@ async def test_a_new_engine_adopts_the_guest_of_one_that_was_killed(guests, kill
         vm = await engine.machine("web")
         assert (await vm.reconcile()).how == "nothing"
         await vm.stop()
-        assert (await ends(engine))[-1] == End("graceful", Clean(9))
+        assert (await ends(engine))[-1] == pressed(Clean(9))
         await vm.destroy()
 
 

@@ -93,7 +93,7 @@ async def test_a_command_in_linux_is_asked_to_stop_and_its_code_is_told(linux):
     """The command sees SIGTERM; busybox's sleep is ended by it, which counts as 128 and the signal."""
     async with linux.linux("sleep 1000") as target:
         end = await linux.provider.stop(target)
-        assert end == End("graceful", Clean(128 + signal.SIGTERM))
+        assert end == End("graceful", Clean(128 + signal.SIGTERM), "power button")
 
 
 async def test_linux_that_is_killed_has_no_code(linux):

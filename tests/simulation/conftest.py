@@ -9,6 +9,8 @@ from eventvm.testing import virtual
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from supervised import Loader, running
+
 SEED = 0
 
 
@@ -20,3 +22,13 @@ def anyio_backend(request):
 @pytest.fixture
 def world(eventvm_world):
     return eventvm_world
+
+
+@pytest.fixture
+async def hosted(world):
+    """A world whose engine recovers plugins, and one that runs."""
+    world.loader = Loader()
+    world.reloads = {"plugin": world.loader.host.reload}
+    await world.reopen(crash=False, reloads=world.reloads)
+    world.plug = await running(world)
+    return world

@@ -5,85 +5,13 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 from specs import SPEC
+from supervised import RUN, again, crash, died, phases, running, started
 
 from eventvm.errors import BadInput, EffectFailed, OutcomeUnknown, Unreachable, Unsupported
 from eventvm.observation import Evidence, Observation
 from eventvm.plugins import Found, PluginHost
 from eventvm.providers.simulated import Script
 from eventvm.spec import Spec
-
-RUN = ("Installing", "Installed", "Validating", "Starting", "Running")
-
-
-class Loader:
-    """The callables of a host, whose misfortunes a test scripts."""
-
-    def __init__(self):
-        self.calls = []
-        self.fails = []
-        """What the next loads raise; None for nothing."""
-        self.hangs = False
-        self.seconds = 0.0
-        self.cancelled = 0
-        self.host = PluginHost(load=self.load, validate=self.validate, build=self.build, unload=self.unload)
-
-    async def validate(self, plugin):
-        self.calls.append("validate")
-
-    async def build(self, plugin):
-        self.calls.append("build")
-
-    async def unload(self, plugin):
-        self.calls.append("unload")
-
-    async def load(self, plugin):
-        self.calls.append("load")
-        await asyncio.sleep(self.seconds)
-        if self.hangs:
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                self.cancelled += 1
-        if (problem := self.fails.pop(0) if self.fails else None) is not None:
-            raise problem
-
-    @property
-    def loads(self):
-        return self.calls.count("load")
-
-
-@pytest.fixture
-async def hosted(world):
-    """A world whose engine recovers plugins, and one that runs."""
-    world.loader = Loader()
-    world.reloads = {"plugin": world.loader.host.reload}
-    await world.reopen(crash=False, reloads=world.reloads)
-    world.plug = await running(world)
-    return world
-
-
-async def running(world, name="plug"):
-    plug = await world.engine.create(name, lifecycle="plugin")
-    for phase in RUN:
-        await plug.transition_to(phase)
-    return plug
-
-
-async def crash(world, plug=None):
-    plug = plug or world.plug
-    await world.loader.host.crashed(plug)
-    await world.quiet()
-
-
-async def again(world, **options):
-    """Open another engine, which recovers plugins as the one before did."""
-    await world.reopen(reloads=world.reloads, **options)
-    world.plug = await world.engine.machine_by_id(world.plug.id)
-
-
-async def phases(machine, after=0):
-    return [change.to for change in await machine.history() if change.position > after]
-
 
 # --- crash recovery of plugins
 
@@ -462,8 +390,7 @@ POLICIES = [
 @pytest.mark.parametrize(("policy", "code", "restarted"), POLICIES)
 async def test_a_restart_policy_says_what_is_run_again(world, policy, code, restarted):
     """never; on-failure unless it ended well; always; and nothing said is never."""
-    web = await world.engine.create("web", replace(SPEC, restart=policy))
-    await web.start()
+    web = await started(world, restart=policy)
     world.simulated.die("web", code=code)
     await world.quiet(5)
     assert web.phase == ("running" if restarted else "stopped")
@@ -473,8 +400,7 @@ async def test_a_restart_policy_says_what_is_run_again(world, policy, code, rest
 
 async def test_what_a_command_has_stopped_stays_stopped(world):
     """`always` is about ends that nobody asked for."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
+    web = await started(world, restart="always")
     await web.stop()
     await world.quiet(500)
     assert web.phase == "stopped"
@@ -482,8 +408,7 @@ async def test_what_a_command_has_stopped_stays_stopped(world):
 
 async def test_what_dies_after_a_stop_that_failed_stays_stopped(world):
     """Somebody wanted it down: that it went down later is no crash."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
+    web = await started(world, restart="always")
     world.simulated.script("web", "stop", "fail")
     with pytest.raises(EffectFailed):
         await web.stop()
@@ -495,8 +420,7 @@ async def test_what_dies_after_a_stop_that_failed_stays_stopped(world):
 
 async def test_a_restart_says_who_why_and_which_attempt(world):
     """The request is the supervisor's, with the crash as its reason; the ledger shows a restart."""
-    web = await world.engine.create("web", replace(SPEC, restart="on-failure"))
-    await web.start()
+    web = await started(world, restart="on-failure")
     world.simulated.die("web")
     await world.quiet(5)
     start = world.requests()[-1]
@@ -507,8 +431,7 @@ async def test_a_restart_says_who_why_and_which_attempt(world):
 
 async def test_starts_that_fail_are_spaced_and_then_given_up(world):
     """Five attempts, each later than the one before; then an event says that there is no more."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
+    web = await started(world, restart="always")
     world.simulated.always("web", "start", "fail")
     world.simulated.die("web")
     await world.quiet(1000)
@@ -524,8 +447,7 @@ async def test_starts_that_fail_are_spaced_and_then_given_up(world):
 
 async def test_a_wait_for_what_a_restart_may_bring_goes_on(world):
     """An armed restart is hope, also for a wait that counts from a receipt."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
+    web = await started(world, restart="always")
     world.simulated.die("web")
     down = await web.wait("stopped", timeout=5)
     up = await web.wait("running", after=down.position, timeout=60)
@@ -534,10 +456,7 @@ async def test_a_wait_for_what_a_restart_may_bring_goes_on(world):
 
 async def test_a_persons_start_in_a_backoff_replaces_the_restart(world):
     """The machine runs; nothing is started a second time when the alarm would have rung."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
-    world.simulated.die("web")
-    await world.quiet()
+    web = await died(world, restart="always")
     await web.start()
     await world.quiet(100)
     assert world.simulated.calls.count(("start", "web")) == 2
@@ -546,10 +465,7 @@ async def test_a_persons_start_in_a_backoff_replaces_the_restart(world):
 
 async def test_a_machine_found_alive_in_its_backoff_is_not_started(world):
     """The start looks first: the record is repaired, and the provider not asked to launch."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
-    world.simulated.die("web")
-    await world.quiet()
+    web = await died(world, restart="always")
     world.simulated.raise_from_the_dead("web")
     await world.quiet(10)
     assert web.phase == "running"
@@ -558,10 +474,7 @@ async def test_a_machine_found_alive_in_its_backoff_is_not_started(world):
 
 async def test_a_restart_that_cannot_be_judged_is_a_failed_attempt(world):
     """A probe that cannot tell keeps the start from being made; it is tried again, and never doubled."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
-    world.simulated.die("web")
-    await world.quiet()
+    web = await died(world, restart="always")
     world.simulated.lie("web", "unknown")
     await world.quiet(4)
     assert world.simulated.calls.count(("start", "web")) == 1
@@ -576,8 +489,7 @@ async def test_a_restart_that_cannot_be_judged_is_a_failed_attempt(world):
 @pytest.mark.parametrize("commit", [1, 2, 3, 4, 5])
 async def test_a_kill_around_any_commit_of_a_restart_starts_once(world, when, commit):
     """Exit, arming, beginning, request, outcome: afterwards it runs, and was launched once or seen alive."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
+    web = await started(world, restart="always")
     world.log.die(when, commit)
     world.simulated.die("web")
     await asyncio.wait({asyncio.ensure_future(world.log.died.wait())}, timeout=20)
@@ -606,8 +518,7 @@ async def test_a_policy_that_a_lifecycle_cannot_keep_is_refused_at_creation(worl
 
 async def test_a_policy_can_be_amended(world):
     """A machine that was never to be restarted is, after an amendment."""
-    web = await world.engine.create("web", SPEC)
-    await web.start()
+    web = await started(world)
     await web.amend(restart="always")
     world.simulated.die("web")
     await world.quiet(5)
@@ -620,8 +531,7 @@ async def test_a_policy_can_be_amended(world):
 @pytest.mark.parametrize("lifecycle", ["vm", "hcsshim", "microvm", "cell"])
 async def test_a_time_to_live_ends_a_machine_across_restarts(world, lifecycle):
     """Half of it under one engine, half under the next; it ends once, with the reason ttl_exceeded."""
-    web = await world.engine.create("web", replace(SPEC, ttl_seconds=100), lifecycle=lifecycle)
-    await web.start()
+    web = await started(world, lifecycle, ttl_seconds=100)
     await world.quiet(50)
     await world.reopen()
     web = await world.engine.machine_by_id(web.id)
@@ -637,8 +547,7 @@ async def test_a_time_to_live_ends_a_machine_across_restarts(world, lifecycle):
 
 async def test_a_time_to_live_that_ran_out_while_nobody_was_there_ends_at_once(world):
     """The next engine ends the machine as it opens."""
-    web = await world.engine.create("web", replace(SPEC, ttl_seconds=100))
-    await web.start()
+    web = await started(world, ttl_seconds=100)
     await world.crash()
     await world.quiet(1000)
     await world.open()
@@ -648,8 +557,7 @@ async def test_a_time_to_live_that_ran_out_while_nobody_was_there_ends_at_once(w
 
 async def test_an_end_that_fails_is_tried_again(world):
     """The machine may not outlive its time because its provider had a bad minute."""
-    web = await world.engine.create("web", replace(SPEC, ttl_seconds=10))
-    await web.start()
+    web = await started(world, ttl_seconds=10)
     world.simulated.script("web", "destroy", "fail", "fail")
     await world.quiet(100)
     assert web.phase == "destroyed"

@@ -5,30 +5,12 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 from specs import SPEC
-from test_supervision import Loader, crash, running
+from supervised import Loader, crash, died, started
 
 from eventvm.errors import EffectFailed, LogUnavailable
 from eventvm.lifecycles import vm
 from eventvm.providers.simulated import Script, Simulated
 from eventvm.tables import Effect, Look, Nothing
-
-
-@pytest.fixture
-async def hosted(world):
-    """A world whose engine recovers plugins, and one that runs."""
-    world.loader = Loader()
-    world.reloads = {"plugin": world.loader.host.reload}
-    await world.reopen(crash=False, reloads=world.reloads)
-    world.plug = await running(world)
-    return world
-
-
-async def crashed(world, lifecycle="vm", **said):
-    web = await world.engine.create("web", replace(SPEC, **said), lifecycle=lifecycle)
-    await web.start()
-    world.simulated.die("web")
-    await world.quiet()
-    return web
 
 
 def starts(world):
@@ -40,7 +22,7 @@ def starts(world):
 
 async def test_a_restart_that_is_due_during_an_effect_waits_for_its_end(world):
     """A snapshot of the stopped machine takes longer than the backoff: no time passes in a ringing alarm."""
-    web = await crashed(world, restart="always")
+    web = await died(world, restart="always")
     world.simulated.script("web", "snapshot", Script(seconds=30))
     taking = asyncio.ensure_future(web.snapshot("s"))
     await world.quiet(29)
@@ -62,8 +44,7 @@ async def test_an_armed_recovery_that_nobody_here_can_make_is_left_alone(hosted)
 
 async def test_ends_that_fail_are_spaced(world):
     """In an hour of failures there is about one attempt a minute, not one a second."""
-    web = await world.engine.create("web", replace(SPEC, ttl_seconds=10))
-    await web.start()
+    await started(world, ttl_seconds=10)
     world.simulated.always("web", "destroy", "fail")
     await world.quiet(3600)
     assert 55 <= world.simulated.calls.count(("destroy", "web")) <= 70
@@ -79,8 +60,7 @@ async def test_ends_that_are_refused_are_spaced(world):
 
 async def test_a_time_to_live_ends_what_is_alive_although_it_reads_as_failed(world):
     """Neither stop nor destroy has worked: the record says error, the machine lives, and is ended."""
-    web = await world.engine.create("web", replace(SPEC, ttl_seconds=10))
-    await web.start()
+    web = await started(world, ttl_seconds=10)
     world.simulated.script("web", "stop", "fail")
     world.simulated.script("web", "destroy", "fail")
     await world.quiet(100)
@@ -97,7 +77,7 @@ async def test_a_start_that_finds_nothing_to_do_is_not_asked_for_without_a_pause
     }
     world.lifecycles = (replace(vm, name="content", rows=rows),)
     await world.reopen()
-    await crashed(world, lifecycle="content", restart="always")
+    await died(world, lifecycle="content", restart="always")
     world.simulated.raise_from_the_dead("web")
     await world.quiet(3600)
     assert 55 <= len(world.simulated.probes) <= 75
@@ -133,7 +113,7 @@ async def test_a_reload_that_worked_is_told_as_soon_as_the_log_takes_it(hosted):
 
 async def test_a_start_that_the_log_did_not_take_is_no_failed_attempt(world):
     """The request could not be written: it is asked for anew."""
-    web = await crashed(world, restart="always")
+    web = await died(world, restart="always")
     await world.quiet(0.5)
     world.log.faults = [None] + [LogUnavailable] * 3
     await world.quiet(60)
@@ -219,7 +199,7 @@ async def test_what_dies_while_its_recovery_is_being_recorded_is_recovered_again
 @pytest.mark.parametrize("said", [{"restart": "never"}, {"disabled": True}])
 async def test_an_amendment_in_a_backoff_calls_the_restart_off(world, said):
     """What is armed is given up at once, and the reason says why; nobody waits for it any more."""
-    web = await crashed(world, restart="always")
+    web = await died(world, restart="always")
     await web.amend(**said)
     await world.quiet(100)
     assert (web.phase, starts(world)) == ("stopped", 1)
@@ -229,7 +209,7 @@ async def test_an_amendment_in_a_backoff_calls_the_restart_off(world, said):
 
 async def test_a_stop_in_a_backoff_calls_the_restart_off(world):
     """Somebody wants it down; a second stop has nothing to do."""
-    web = await crashed(world, restart="always")
+    web = await died(world, restart="always")
     stopped = await web.stop(reason="maintenance")
     assert (stopped.how, world.tags(web)[-1]) == ("done", "restart_given_up")
     assert world.store.records[-1].event.reason == "maintenance"
@@ -244,8 +224,7 @@ async def test_a_stop_in_a_backoff_calls_the_restart_off(world):
 @pytest.mark.parametrize(("policy", "again"), [("always", 1), ("on-failure", 1), ("never", 0), ("", 0)])
 async def test_what_died_while_no_engine_ran_is_brought_back_by_the_next(world, policy, again):
     """Nobody was there to hear of it: the next engine looks at what it would have to restart."""
-    web = await world.engine.create("web", replace(SPEC, restart=policy))
-    await web.start()
+    await started(world, restart=policy)
     await world.crash()
     world.simulated.die("web")
     await world.open()
@@ -269,7 +248,7 @@ async def test_a_reload_for_what_a_start_brings_back_is_not_called(world):
     """Only a lifecycle with a phase for it is brought back by its host."""
     loader = Loader()
     await world.reopen(reloads={"vm": loader.host.reload})
-    web = await crashed(world, restart="always")
+    web = await died(world, restart="always")
     await world.quiet(10)
     assert (web.phase, starts(world), loader.calls) == ("running", 2, [])
 
@@ -314,7 +293,7 @@ async def test_a_plugin_that_crashes_and_is_disabled_in_its_backoff_fails_at_onc
 
 async def test_a_wall_clock_that_was_set_back_over_a_reboot_does_not_hold_a_restart_up(world):
     """The host believes an earlier year; a backoff of seconds does not become one of years."""
-    web = await crashed(world, restart="always")
+    web = await died(world, restart="always")
     assert web.machine.upkeep.due is not None
     await world.crash()
     world.clock.reboot()
@@ -326,7 +305,7 @@ async def test_a_wall_clock_that_was_set_back_over_a_reboot_does_not_hold_a_rest
 
 async def test_a_machine_whose_provider_is_missing_is_given_up_and_ended_when_it_is_back(world):
     """Without a hand nothing is done, and not over and over; with one again, the end comes."""
-    web = await crashed(world, restart="always", ttl_seconds=1000)
+    web = await died(world, restart="always", ttl_seconds=1000)
     simulated, world.simulated = world.simulated, Simulated(world.clock)
     world.simulated.name = "other"
     await world.reopen()
@@ -342,8 +321,7 @@ async def test_a_machine_whose_provider_is_missing_is_given_up_and_ended_when_it
 
 async def test_a_machine_in_quarantine_that_has_outlived_its_time_is_ended(world):
     """Its restore was lost; the row of its quarantine is the one that ends it."""
-    web = await world.engine.create("web", replace(SPEC, ttl_seconds=100))
-    await web.start()
+    web = await started(world, ttl_seconds=100)
     await web.snapshot("s")
     world.simulated.script("web", "restore", "fail")
     with pytest.raises(EffectFailed):
@@ -375,8 +353,7 @@ async def test_with_one_lane_of_one_place_ends_and_restarts_do_not_wait_for_each
 
 async def test_what_cannot_be_seen_at_the_start_is_looked_at_until_it_can(world):
     """The provider comes up after the engine: the looks are spaced, and the machine is brought back."""
-    web = await world.engine.create("web", replace(SPEC, restart="always"))
-    await web.start()
+    await started(world, restart="always")
     await world.crash()
     world.simulated.die("web")
     world.simulated.lie("web", "unknown")

@@ -2,8 +2,10 @@
 
 import hmac
 
+from msgspec.structs import replace
+
 from eventvm.observation import LOST, Clean, End, Evidence, Forced, Manner
-from eventvm.providers.qemu.bridge import mac_of
+from eventvm.providers.qemu.bridge.notes import mac_of
 from eventvm.providers.qemu.places import Ended, Exited, Run
 
 MANNERS: dict[str, Manner] = {
@@ -15,6 +17,9 @@ MANNERS: dict[str, Manner] = {
     "host-signal": "killed",
 }
 """What QEMU's reasons for a shutdown come to; its exit status is 0 for each of them."""
+
+WORKS: dict[Manner, tuple[str, ...]] = {"graceful": ("power button",), "killed": ("quit", "kill")}
+"""The rungs of the ladder that bring each manner about."""
 
 KILLS = (-9, -15)
 """The exit statuses of a process that somebody has killed."""
@@ -28,9 +33,11 @@ def end_of(run: Run) -> tuple[End, Evidence, str]:
     if exited is not None and verifies(run, exited):
         manner: Manner = "already_exited" if exited.via == "self" else "graceful"
         told = f"its guest told exit code {exited.code} ({exited.via}){after}"
-        return End(manner, Clean(exited.code)), Evidence("qemu bridge", True, run.incarnation, when), told  # noqa: FBT003
+        evidence = Evidence("qemu bridge", verified=True, incarnation=run.incarnation, when=when)
+        return End(manner, Clean(exited.code), _worked(manner, rung)), evidence, told
     end, source, told = _unverified(ended, rung)
-    return end, Evidence(source, incarnation=run.incarnation, when=when), f"{told}{after}"
+    worked = replace(end, rung=_worked(end.manner, rung))
+    return worked, Evidence(source, incarnation=run.incarnation, when=when), f"{told}{after}"
 
 
 def _unverified(ended: Ended | None, rung: str) -> tuple[End, str, str]:
@@ -46,6 +53,11 @@ def _unverified(ended: Ended | None, rung: str) -> tuple[End, str, str]:
     if ended.status is None:
         return LOST, "qemu process", "QEMU went without a word"
     return End("crashed", Forced()), "qemu process", f"QEMU itself failed with status {ended.status}"
+
+
+def _worked(manner: Manner, rung: str) -> str:
+    """Give the last rung that was acted on where it explains the end; one that came too late does not."""
+    return rung if rung in WORKS.get(manner, ()) else ""
 
 
 def verifies(run: Run, exited: Exited) -> bool:

@@ -23,7 +23,7 @@ class Hints:
         self._listeners.add(listener)
         try:
             for place in places:
-                self.watch(place)
+                self._watch(place)
             while True:
                 yield await listener.get()
         finally:
@@ -32,17 +32,27 @@ class Hints:
                 self._forget()
 
     def watch(self, place: Place) -> None:
-        """Watch the process of a machine, if anybody listens."""
-        run = place.last() if self._listeners else None
+        """Watch the process of a machine that was launched; one that has ended by now is told of at once."""
+        if self._listeners and not self._watch(place):
+            self._tell(place.id)
+
+    def _watch(self, place: Place) -> bool:
+        """Watch the process of a machine; say whether there is any."""
+        run = place.last()
         vmm = None if run is None else run.vmm()
         descriptor = None if vmm is None else vmm.identity.open()
-        if descriptor is not None:
-            loop = asyncio.get_running_loop()
-            self._watched[descriptor] = loop
-            loop.add_reader(descriptor, self._ended, descriptor, place.id)
+        if descriptor is None:
+            return False
+        loop = asyncio.get_running_loop()
+        self._watched[descriptor] = loop
+        loop.add_reader(descriptor, self._ended, descriptor, place.id)
+        return True
 
     def _ended(self, descriptor: int, id_: str) -> None:
         self._close(descriptor)
+        self._tell(id_)
+
+    def _tell(self, id_: str) -> None:
         for listener in self._listeners:
             if not listener.full():
                 listener.put_nowait(id_)

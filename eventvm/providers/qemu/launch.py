@@ -13,12 +13,13 @@ import msgspec
 
 from eventvm.errors import EventvmError
 from eventvm.provider import Unclear
-from eventvm.providers.qemu import bridge
 from eventvm.providers.qemu.places import Place, Run
 from eventvm.providers.rundir import take
-from eventvm.spec import Secret
 
 ANSWER_SECONDS = 45.0
+BRIDGE = Path(__file__).with_name("bridge")
+"""The program that works beside QEMU: a package that runs by itself."""
+LOG_BYTES = 1 << 16
 PASSED_ON = ("HOME", "LANG", "PATH", "TMPDIR")
 """What the bridge and QEMU get of the engine's environment, which may hold secrets."""
 
@@ -76,16 +77,24 @@ async def _beside(run: Run, lock: int, plan: dict[str, Any]) -> dict[str, Any]:
 
 def _detached(directory: Path, control: int, lock: int) -> None:
     """Start the bridge as nobody's child, in a session of its own; this takes a few milliseconds."""
-    program = (sys.executable, "-I", "-S", bridge.__file__, str(control), str(lock))
+    program = (sys.executable, "-I", "-S", str(BRIDGE), str(control), str(lock))
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     setsid = shutil.which("setsid")
     if setsid is None:
         raise EventvmError("the program setsid is missing: apt install util-linux")
-    with (directory / "bridge.log").open("ab") as log:
+    with _log(directory).open("ab") as log:
         subprocess.run(  # noqa: S603  # it forks and is gone; the arguments are this module's own
             (setsid, "--fork", *program), check=True, cwd=directory, env=environment,
             pass_fds=(control, lock), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
+
+
+def _log(directory: Path) -> Path:
+    """Name the file of what bridges have to say, which is how they failed; a long one is begun again."""
+    log = directory / "bridge.log"
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.unlink()
+    return log
 
 
 async def _asked(control: socket.socket, plan: bytes) -> dict[str, Any]:
@@ -98,17 +107,3 @@ async def _asked(control: socket.socket, plan: bytes) -> dict[str, Any]:
             raise Unclear("the bridge went without an answer; see bridge.log in the run directory")
         answer += told
     return msgspec.json.decode(answer, type=dict[str, Any])
-
-
-def secrets_of(secrets: dict[str, Secret]) -> dict[str, str]:
-    """Read secrets from where they are kept; an error names the place and never the value."""
-    return {name: _value(name, secret) for name, secret in secrets.items()}
-
-
-def _value(name: str, secret: Secret) -> str:
-    try:
-        return os.environ[secret.env] if secret.env else Path(secret.file).read_text()
-    except (KeyError, OSError, ValueError) as problem:
-        where = f"environment variable {secret.env}" if secret.env else secret.file
-        kind = type(problem).__name__
-        raise NotLaunched(f"secret {name} cannot be read from {where} ({kind})") from None

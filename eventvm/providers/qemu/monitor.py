@@ -13,6 +13,8 @@ from eventvm.errors import EventvmError
 CONNECT_SECONDS = 1.0
 COMMAND_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.002
+BROKEN = ("guest-panicked", "internal-error")
+"""What QEMU calls a guest that stands still and can never go on."""
 
 
 class Unreachable(EventvmError):
@@ -51,7 +53,9 @@ class Monitor:
         """Let the guest go on; QEMU declines that until it has quite let go of a capture."""
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                while not (await self.do("query-status"))["running"]:
+                while not (state := await self.do("query-status"))["running"]:
+                    if state["status"] in BROKEN:
+                        raise Declined(f"QEMU does not let a guest go on that is broken: {state['status']}")
                     with suppress(Declined):
                         await self.do("cont")
                     await asyncio.sleep(LOOK_AGAIN_SECONDS)

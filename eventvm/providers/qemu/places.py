@@ -9,9 +9,10 @@ from urllib.parse import quote, unquote
 import msgspec
 from msgspec import Struct
 
+from eventvm.durable import sync_directory
 from eventvm.observation import Instant
 from eventvm.providers.identity import Identity
-from eventvm.providers.rundir import LOCK, RunDirectories, sync, taken, write_durably
+from eventvm.providers.rundir import LOCK, RunDirectories, taken, write_durably
 from eventvm.spec import Spec
 
 MACHINE = "machine.json"
@@ -27,6 +28,8 @@ class Made(Struct, frozen=True):
 
     name: str
     spec: Spec
+    owner: str = ""
+    """The file of the log that it belongs to; empty where nobody said."""
 
 
 class Vmm(Struct, frozen=True):
@@ -192,7 +195,7 @@ class Place:
         size = sum(file.stat().st_size for file in begun.iterdir())
         shutil.rmtree(self.capture(snapshot), ignore_errors=True)
         begun.rename(self.capture(snapshot))
-        sync(self.captures)
+        sync_directory(self.captures)
         return size
 
     def forget(self, snapshot: str) -> None:

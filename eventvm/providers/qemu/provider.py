@@ -15,10 +15,11 @@ from eventvm.providers.qemu import arguments, ladder
 from eventvm.providers.qemu.accelerator import accelerator
 from eventvm.providers.qemu.ends import end_of
 from eventvm.providers.qemu.hints import Hints
-from eventvm.providers.qemu.launch import NotLaunched, attach, launch, secrets_of
-from eventvm.providers.qemu.monitor import Gone, Unreachable, monitor
+from eventvm.providers.qemu.launch import NotLaunched, attach, launch
+from eventvm.providers.qemu.monitor import BROKEN, Gone, Unreachable, monitor
 from eventvm.providers.qemu.places import Made, Place, Run, machines
-from eventvm.providers.rundir import state_directory, take
+from eventvm.providers.rundir import belongs_elsewhere, state_directory, take
+from eventvm.providers.secret import SecretMissing, values
 from eventvm.spec import Spec
 
 SETTLE_SECONDS = 1.0
@@ -33,7 +34,7 @@ class Qemu:
     name = "qemu"
     honours: ClassVar[tuple[str, ...]] = (
         "kernel", "initrd", "rootfs", "boot_args", "network", "drives", "vsock", "rate_limits",
-        "restore_from", "secrets", "stop_grace_seconds",
+        "restore_from", "secrets", "stop_grace_seconds", "bounded",
     )  # fmt: skip
 
     console_bytes = 4 << 20
@@ -43,7 +44,11 @@ class Qemu:
         """Keep machines below a root directory, under an accelerator: without one, KVM where it is proven."""
         self.root = Path(root or state_directory() / "qemu").absolute()
         self._accelerator = accelerator
+        self._owner = ""
         self._hints = Hints()
+
+    def belongs_to(self, owner: str) -> None:
+        self._owner = owner
 
     def refuses(self, spec: Spec) -> str:
         return "; ".join(arguments.objections(spec))
@@ -61,13 +66,13 @@ class Qemu:
             raise BadInput(f"{target.name} cannot be made: {why}")
         place = self._place(target)
         source = self._source(spec)
-        made = Made(target.name, spec if source is None else self._from(spec, source))
+        made = Made(target.name, spec if source is None else self._from(spec, source), self._owner)
         place.make(made)
         if source is not None:
             assert spec.restore_from is not None
             try:
                 await self._run(target, made, source, paused=not spec.restore_from.resume_immediately)
-            except NotLaunched:
+            except (NotLaunched, SecretMissing):
                 place.remove()
                 raise
 
@@ -117,7 +122,7 @@ class Qemu:
         warm = ram is not None and ram.exists()
         argv = arguments.argv(target.id, made.spec, self._accelerator or await accelerator(), incoming=warm)
         plan: dict[str, Any] = {
-            "secrets": secrets_of(made.spec.secrets),
+            "secrets": values(made.spec.secrets),
             "ram": str(ram) if warm else "",
             "paused": paused,
         }
@@ -173,7 +178,7 @@ class Qemu:
         run = await self._settled(target)
         if run is not None and _lives(run):
             raise EventvmError(f"{target.name} runs: stop it before it is restored")
-        made = Made(target.name, captured.spec)
+        made = replace(self._made(target), name=target.name, spec=captured.spec)
         if why := _misfit(target.spec, captured.spec):
             raise EventvmError(why)
         self._place(target).amend(made)
@@ -242,9 +247,10 @@ class Qemu:
             uuid = (await qmp.do("query-uuid"))["UUID"]
         if uuid != arguments.uuid_of(target.id):
             return unknown("qemu monitor", f"what answers is another machine: {uuid}")
-        detail = f"QEMU says {status}" + ("" if place.attended() else ", and no bridge hears its guest")
+        paused, detail = as_seen(status)
+        detail += "" if place.attended() else ", and no bridge hears its guest"
         evidence = Evidence("qemu monitor", incarnation=run.incarnation)
-        return Observation("alive", evidence, paused=status in HELD, detail=detail)
+        return Observation("alive", evidence, paused=paused, detail=detail)
 
     async def events(self) -> AsyncIterator[str]:
         async for id_ in self._hints.follow(Place(self.root, id_) for id_ in machines(self.root).ids()):
@@ -252,7 +258,20 @@ class Qemu:
 
     async def discover(self) -> AsyncIterator[str]:
         for id_ in machines(self.root).ids():
-            yield id_
+            if not belongs_elsewhere(self._owner_of(id_), self._owner):
+                yield id_
+
+    def _owner_of(self, id_: str) -> str:
+        """Name the log that a machine belongs to; empty where that cannot be read."""
+        try:
+            made = Place(self.root, id_).made()
+        except (OSError, ValueError):
+            return ""
+        return made.owner if made is not None else ""
+
+    async def recall(self, id: str) -> Spec | None:  # noqa: A002  # the word of the domain
+        made = Place(self.root, id).made()
+        return made.spec if made is not None else None
 
     # --- what a call begins with
 
@@ -278,6 +297,11 @@ class Qemu:
 
 HELD = ("paused", "postmigrate", "prelaunch", "save-vm", "suspended")
 """What QEMU calls a guest that stands still and can go on."""
+
+
+def as_seen(status: str) -> tuple[bool, str]:
+    """Say whether a guest stands still and can go on, and what there is to know of it."""
+    return status in HELD, f"QEMU says {status}" + (", and its guest can never go on" * (status in BROKEN))
 
 
 def _over(run: Run) -> Observation:
