@@ -306,7 +306,7 @@ class SqliteLog(SqliteReading, GroupCommit):
             raise self._gone.with_traceback(None)
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
-        """Write a view in slices between which batches are written; part 0 comes last: then it is whole."""
+        """Write a view in slices between which batches are written; part 0 comes last."""
         await self._connection()
         whole = (tree.packed, *parts)
         digest = await asyncio.to_thread(seal, view, tree.size, whole)
@@ -314,7 +314,6 @@ class SqliteLog(SqliteReading, GroupCommit):
             latest = await self.ask(LATEST, spellings(view))
             spelling = next(one for one in spellings(view) if [(one,)] != latest[:1])
             rows = [(spelling, part, tree.size, digest, whole[part]) for part in range(len(whole))]
-            await self._writing.execute("DELETE FROM kept WHERE view = ? AND part = 0", (spelling,))
             for at in range(1, len(rows), SLICE_PARTS):
                 await self._writing.executemany("keep", rows[at : at + SLICE_PARTS])
             await self._writing.execute(

@@ -483,7 +483,7 @@ def read_record(row: Sequence[Any]) -> Record:
 
 
 def spellings(view: str) -> tuple[str, str]:
-    """Give the two names that a view is kept under in turn: while one is being written, the other is whole."""
+    """Give the two names that a view is kept under in turn: while one is written, the other is whole."""
     return view, f"{view}/2"
 
 

@@ -111,7 +111,7 @@ async def test_after_an_unknown_commit_the_log_takes_no_more(failing, adding, ev
 async def test_of_a_crowd_one_half_hears_that_it_is_durable_whatever_becomes_of_the_other(
     failing, adding, everything, problem
 ):
-    """It hears while the other half is being written, in the order of the log, and not before its own commit."""
+    """It hears while the other half is being written, and in the order of the log."""
     heard = []
     tickets = [failing.append(adding(f"s{at:03}", 0)) for at in range(2 * group_commit.CROWD)]
     half = tickets[: group_commit.CROWD]

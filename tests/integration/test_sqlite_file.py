@@ -352,7 +352,7 @@ async def test_wherever_keeping_a_view_is_broken_off_one_whole_view_is_left(path
         await log.append(adding("a", 1))
         keeping = asyncio.create_task(log.keep("view", log.tree, second))
         for _ in range(steps):
-            await asyncio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         keeping.cancel()
         await asyncio.wait({keeping})
     async with open_log(path) as log:
@@ -452,7 +452,7 @@ async def test_commits_go_on_beside_a_task_that_never_lets_the_loop_idle(path, a
             until = time.perf_counter() + 200e-6
             while time.perf_counter() < until:
                 pass
-            await asyncio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     commits, patience = 40, 250
     async with open_log(path) as log:
@@ -461,7 +461,7 @@ async def test_commits_go_on_beside_a_task_that_never_lets_the_loop_idle(path, a
             ticket = log.append(adding("a", at))
             begun = turns
             while not ticket.settled:
-                await asyncio.sleep(0)
+                await anyio.lowlevel.checkpoint()
                 assert turns < begun + patience, f"commit {at} waits for the interpreter"
         done = True
         await spinning
