@@ -40,15 +40,17 @@ async def open(  # the name that users expect
     providers: Iterable[Provider] = (),
     lifecycles: Iterable[Lifecycle] = (),
     clock: Clock | None = None,
+    signing: str | Path | None = None,
     **options: Any,
 ) -> AsyncIterator[Engine]:
     """Open the log at a path, `sqlite:PATH` or `memory:`, recover, and serve until the block is left.
 
     Machines that run go on running. The providers `simulated` and `process` are there, unless others of
-    these names are given.
+    these names are given. `signing` names the file of a key that signs each commit; without it EVENTVM_SIGNING_KEY
+    does.
     """
     clock = clock or Clock()
-    async with open_log(url, clock=clock.wall) as log:
+    async with open_log(url, clock=clock.wall, signing=signing) as log:
         file = getattr(log, "path", None)
         owner = str(file.absolute()) if file else ""
         come: tuple[Provider, ...] = (Simulated(clock), Process(clock=clock, owner=owner))

@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from eventvm.errors import BadInput
+from eventvm.errors import BadInput, NotSigned
 from eventvm.log import EventLog
 from eventvm.logs.filesystem import file_at, refuse_network
 from eventvm.logs.memory import MemoryLog
 from eventvm.logs.restoring import restore
+from eventvm.logs.signed import notes
 from eventvm.logs.sqlite import SqliteLog
 from eventvm.logs.sqlite_reader import SqliteReader
 from eventvm.shelter import sheltered
+from eventvm.signing.keys import named
 
 __all__ = ["open_log", "restore"]
 
@@ -21,22 +23,45 @@ MEMORY = "memory:"
 
 @asynccontextmanager
 async def open_log(
-    url: str | Path, *, clock: Callable[[], int] = time.time_ns, read_only: bool = False
-) -> AsyncIterator[EventLog]:
+    url: str | Path, *, clock: Callable[[], int] = time.time_ns, read_only: bool = False,
+    signing: str | Path | None = None,
+) -> AsyncIterator[EventLog]:  # fmt: skip
     """Open the log at a path, `sqlite:PATH` or `memory:`, and close it at the end of the block.
 
-    Read-only it takes no lock, follows whoever writes, and refuses every append.
+    Read-only it takes no lock, follows whoever writes, and refuses every append. With the file of a key, named
+    by `signing` or in EVENTVM_SIGNING_KEY, each commit carries a signed checkpoint.
     """
-    log = await (_opened_to_read(str(url)) if read_only else _opened(str(url), clock))
+    log = await (_opened_to_read(str(url)) if read_only else _opened(str(url), clock, signing))
     try:
         yield log
     finally:
         await sheltered(log.close())
 
 
-async def _opened(url: str, clock: Callable[[], int]) -> EventLog:
-    log = MemoryLog(clock=clock) if url == MEMORY else await SqliteLog.open(_file(url), clock=clock)
+async def _opened(url: str, clock: Callable[[], int], signing: str | Path | None) -> EventLog:
+    log = _in_memory(clock, signing) if url == MEMORY else await _in_file(url, clock, signing)
     log.begin()
+    return log
+
+
+def _in_memory(clock: Callable[[], int], signing: str | Path | None) -> MemoryLog:
+    if signing is not None:
+        raise BadInput("a log in memory is not signed: it goes with its process")
+    return MemoryLog(clock=clock)
+
+
+async def _in_file(url: str, clock: Callable[[], int], signing: str | Path | None) -> SqliteLog:
+    log = await SqliteLog.open(_file(url), clock=clock, signing=named(signing))
+    try:
+        if log.signing is None and await notes(log.ask):
+            raise NotSigned(
+                f"{log.path} is signed, and what is written without its key would not be: name it with "
+                "`signing` or in EVENTVM_SIGNING_KEY, or open the log read-only",
+                position=log.tree.size + 1,
+            )
+    except BaseException:
+        await sheltered(log.close())
+        raise
     return log
 
 
