@@ -16,7 +16,7 @@ from eventvm.logs.sqlite_reader import SqliteReader
 from eventvm.shelter import sheltered
 from eventvm.signing.keys import named
 
-__all__ = ["open_log", "restore"]
+__all__ = ["file_of", "open_log", "restore"]
 
 MEMORY = "memory:"
 
@@ -51,7 +51,7 @@ def _in_memory(clock: Callable[[], int], signing: str | Path | None) -> MemoryLo
 
 
 async def _in_file(url: str, clock: Callable[[], int], signing: str | Path | None) -> SqliteLog:
-    log = await SqliteLog.open(_file(url), clock=clock, signing=named(signing))
+    log = await SqliteLog.open(file_of(url), clock=clock, signing=named(signing))
     try:
         if log.signing is None and await notes(log.ask):
             raise NotSigned(
@@ -68,10 +68,11 @@ async def _in_file(url: str, clock: Callable[[], int], signing: str | Path | Non
 async def _opened_to_read(url: str) -> EventLog:
     if url == MEMORY:
         raise BadInput("a log in memory cannot be opened read-only: nobody else could write it")
-    return await SqliteReader.open(_file(url))
+    return await SqliteReader.open(file_of(url))
 
 
-def _file(url: str) -> Path:
+def file_of(url: str) -> Path:
+    """Say in which file a log is that a URL names."""
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "sqlite":
         return _path("/" + rest.lstrip("/") if rest.startswith("//") else rest)
