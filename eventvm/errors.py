@@ -399,9 +399,10 @@ class NotSigned(LogError):
         "`eventvm log sign` then vouches for it"
     )
 
-    def __init__(self, message: str, *, position: int = 0) -> None:
+    def __init__(self, message: str, *, position: int = 0, hint: str = "") -> None:
         """Keep the first position that no signature covers."""
         self.position = position
+        self.hint = hint or self.hint
         super().__init__(message)
 
 

@@ -83,7 +83,7 @@ def unpacked(size: int, frontier: bytes) -> Tree:
 
 
 def inclusion(index: int, size: int) -> list[range]:
-    """Name the leaves under each node of the proof that a leaf is in a tree of this size, from the leaf up."""
+    """Name the leaves under each node of the proof that a leaf is in a tree of this size, the lowest first."""
     assert 0 <= index < size, "a leaf has a place in its tree"
     begin, end, proof = 0, size, []
     while end - begin > 1:
@@ -115,7 +115,7 @@ def consistency(first: int, second: int) -> list[range]:
 
 
 def _split(begin: int, end: int) -> int:
-    """Say where the left subtree of a range of leaves ends: it is the largest perfect one that leaves a rest."""
+    """Say where the left subtree ends: it is the largest perfect one that leaves a rest."""
     return begin + (1 << (end - begin - 1).bit_length() - 1)
 
 

@@ -1,7 +1,7 @@
-"""Checkpoints that are kept: beside the log by its key, and in an anchor, a file out of the reach of whoever writes it.
+"""Checkpoints as claims on a log, and the anchor: a file of them, out of the reach of whoever writes the log.
 
-An anchor is lines of JSON, one checkpoint each, and is only added to. Whoever cuts the log off, puts an old copy of
-it back or writes it anew cannot bring the anchor along.
+An anchor is lines of JSON, one checkpoint each, and is only added to. Whoever cuts the log off, puts an old
+copy of it back or writes it anew cannot bring the anchor along.
 """
 
 import fcntl
@@ -60,8 +60,21 @@ def read_checkpoint(path: Path) -> Note:
         raise BadInput(f"{path}: {problem}") from None
 
 
+def write_checkpoint(path: Path, note: str) -> None:
+    """Write a file that holds one checkpoint, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w") as file:
+            file.write(note)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    except (OSError, ValueError) as problem:
+        raise _unwritten(path, problem) from problem
+
+
 def read_anchor(path: Path) -> list[Note]:
-    """Read the checkpoints in an anchor; a last line that was cut short was never acknowledged, and is none."""
+    """Read the checkpoints in an anchor; a last line that was cut short was never acknowledged."""
     notes = []
     for number, line in enumerate(_whole(_text(path)).splitlines(), start=1):
         try:
@@ -82,8 +95,13 @@ def anchor(path: Path, note: Note) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX)
             return _add(path, file.fileno(), note)
     except (OSError, ValueError) as problem:
-        why = getattr(problem, "strerror", None) or problem
-        raise LogUnavailable(f"{path} cannot be written: {why}") from problem
+        if isinstance(problem, BadInput):
+            raise
+        raise _unwritten(path, problem) from problem
+
+
+def _unwritten(path: Path, problem: Exception) -> LogUnavailable:
+    return LogUnavailable(f"{path} cannot be written: {getattr(problem, 'strerror', None) or problem}")
 
 
 def _add(path: Path, descriptor: int, note: Note) -> bool:

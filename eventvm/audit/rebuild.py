@@ -1,8 +1,8 @@
-"""The rebuild: what the records say of all that is stored beside them, and whether each was allowed to say it.
+"""The rebuild: what the records say of all that is stored beside them, and whether each was allowed to.
 
 It holds the machines that live, one place for each stream, and the names; a machine whose life is over is
-folded again from its stream if there is more to say of it. So a log of any length is checked in the memory that
-its machines need.
+folded again from its stream if there is more to say of it. So a log of any length is checked in the memory
+that its machines need.
 """
 
 from collections.abc import Iterable
@@ -55,7 +55,9 @@ class Rebuild:
             elif of_machine(record.stream):
                 await self._live(record)
         except IllegalEvent as problem:
-            raise problem if problem.position else IllegalEvent(str(problem), position=record.position) from None
+            raise (
+                problem if problem.position else IllegalEvent(str(problem), position=record.position)
+            ) from None
         except EventvmError:
             raise
         except Exception as problem:  # a forged record fails in any way it likes
@@ -93,7 +95,9 @@ class Rebuild:
         while not end:
             page = await self._log.read(stream=stream, after=after)
             for record in page.records:
-                assert isinstance(record.event, LifecycleDefined), "the stream of a lifecycle holds definitions"
+                assert isinstance(record.event, LifecycleDefined), (
+                    "the stream of a lifecycle holds definitions"
+                )
                 self._define(record.event)
             after, end = page.position, page.end
 

@@ -1,4 +1,4 @@
-"""What a log's file keeps beside its records, compared with a rebuild: guards, heads, names, keys, kept views."""
+"""What a log's file keeps beside its records, compared with a rebuild: guards, heads, names, keys, views."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -88,7 +88,9 @@ async def check_names(log: Standing, rebuild: Rebuild, *, whole: bool) -> None:
     async for name, *holder in _rows(log, NAMES, ""):
         told = left.pop(name, None)
         if read_holder(*holder) != told and (told or whole):
-            raise LogDamaged(f"the name {name!r} is kept for {holder[0]}, the log says {told and told.stream}")
+            raise LogDamaged(
+                f"the name {name!r} is kept for {holder[0]}, the log says {told and told.stream}"
+            )
     for name, told in left.items():
         raise LogDamaged(f"the name {name!r} is {told.stream}'s, and is not kept")
 

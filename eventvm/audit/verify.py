@@ -1,8 +1,8 @@
 """Verification: a log is read once from the beginning, and everything that it says or keeps has to agree.
 
-Hashes and tree, dense positions and versions, what each lifecycle allows, the ledger, the names and keys; then what
-is kept beside the records, at one moment; and what checkpoints say, the only part that nobody can write anew who
-can merely write the file. The first position that is wrong is named.
+Hashes and tree, dense positions and versions, what each lifecycle allows, the ledger, the names and keys; then
+what is kept beside the records, at one moment; and what checkpoints say, the only part that nobody can write
+anew who can merely write the file. The first position that is wrong is named.
 """
 
 from collections.abc import Iterable, Sequence
@@ -130,14 +130,16 @@ class Verification(Walk):
             check_origin(given, self._origin, by)
             self.claims += [claimed(note, by) for note in given]
         check_signed(self._anchored, self._keys, ANCHORED)
-        self.claims += [Claim(one.tree.size, one.tree.root, f"{FOLDED} {view}") for view, one in views.items()]
+        self.claims += [
+            Claim(one.tree.size, one.tree.root, f"{FOLDED} {view}") for view, one in views.items()
+        ]
         self.claims.sort(key=lambda claim: claim.size)
         for view, one in views.items() if self._whole else ():
             mark = partial(stored.check_kept, self._file, view, one, self.rebuild)
             self.marks.setdefault(one.tree.size, []).append(mark)
 
     async def _skip(self, size: int) -> None:
-        """Let leaves pass whose records were verified before; the checkpoint of them says whether they are the same."""
+        """Let leaves pass whose records were verified before: the checkpoint says whether they are the same."""
         while self.tree.size < size:
             rows = await self._file.ask(LEAVES, (self.tree.size, size, LEAVES_AT_ONCE))
             for place, (position, _) in enumerate(rows, start=self.tree.size + 1):
@@ -178,7 +180,9 @@ class Verification(Walk):
     def _signed(self, head: Checkpoint, kept: list[Note]) -> str:
         newest = self._keys[-1]
         if (by := refuse_unsigned(head, kept, self._keys)) not in {None, newest}:
-            raise NotSigned(f"{newest.title} has taken the place of {by and by.title}, and has not signed yet")
+            raise NotSigned(
+                f"{newest.title} has taken the place of {by and by.title}, and has not signed yet"
+            )
         return by.title if by is not None else ""
 
 

@@ -1,4 +1,4 @@
-"""A walk through a log, record by record: hashes first, then what each says, then what others claim of that place."""
+"""A walk through a log: the hashes of a page, what others claim of it, then what each record says."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -35,7 +35,9 @@ class Walk:
         except LogDamaged as problem:
             if self.tree.size != self.folded:
                 raise
-            await self._on(1)  # a page that cannot be read is read record by record: what is before it counts too
+            await self._on(
+                1
+            )  # a page that cannot be read is read record by record: what is before it counts too
             raise problem from None
 
     async def _on(self, limit: int) -> None:

@@ -28,8 +28,8 @@ async def open_log(
 ) -> AsyncIterator[EventLog]:  # fmt: skip
     """Open the log at a path, `sqlite:PATH` or `memory:`, and close it at the end of the block.
 
-    Read-only it takes no lock, follows whoever writes, and refuses every append. With the file of a key, named
-    by `signing` or in EVENTVM_SIGNING_KEY, each commit carries a signed checkpoint.
+    Read-only it takes no lock, follows whoever writes, and refuses every append. With the file of a key, named by
+    `signing` or in EVENTVM_SIGNING_KEY, each commit carries a signed checkpoint.
     """
     log = await (_opened_to_read(str(url)) if read_only else _opened(str(url), clock, signing))
     try:
@@ -53,16 +53,21 @@ def _in_memory(clock: Callable[[], int], signing: str | Path | None) -> MemoryLo
 async def _in_file(url: str, clock: Callable[[], int], signing: str | Path | None) -> SqliteLog:
     log = await SqliteLog.open(file_of(url), clock=clock, signing=named(signing))
     try:
-        if log.signing is None and await notes(log.ask):
-            raise NotSigned(
-                f"{log.path} is signed, and what is written without its key would not be: name it with "
-                "`signing` or in EVENTVM_SIGNING_KEY, or open the log read-only",
-                position=log.tree.size + 1,
-            )
+        await _refuse_keyless(log)
     except BaseException:
         await sheltered(log.close())
         raise
     return log
+
+
+async def _refuse_keyless(log: SqliteLog) -> None:
+    """Refuse to write to a signed log without a key: what came after would look like a forgery."""
+    if log.signing is None and await notes(log.ask):
+        raise NotSigned(
+            f"{log.path} is signed, and what is written without a key would not be",
+            position=log.tree.size + 1,
+            hint="name the key's file with `signing` or in EVENTVM_SIGNING_KEY, or open the log read-only",
+        )
 
 
 async def _opened_to_read(url: str) -> EventLog:

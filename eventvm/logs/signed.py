@@ -1,11 +1,11 @@
 """A signed log: each commit carries a checkpoint of the tree, signed in the same transaction.
 
 The tree moves by one UPDATE in each commit. A temporary trigger of the writing connection follows it, calls
-back into the signing key, and puts the note beside the log: on the writer's thread, once for a whole batch, and
-with nothing that a commit could forget. A log that has no key has no trigger, and pays nothing.
+back into the signing key, and puts the note beside the log: on the writer's thread, once for a whole batch,
+and with nothing that a commit could forget. A log that has no key has no trigger, and pays nothing.
 
-Only the last checkpoint of each key is kept. An earlier one would help nobody but whoever wants to cut the log
-off just there.
+Only the last checkpoint of each key is kept. An earlier one would help nobody but whoever wants to cut the
+log off just there.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ import aiosqlite
 
 from eventvm.errors import BadInput, LogDamaged, NotSigned
 from eventvm.logs.sqlite_reader import translated
-from eventvm.signing.keys import Signer
+from eventvm.signing.keys import Keys, Signer
 from eventvm.signing.note import Checkpoint, Note, PublicKey, read_note, signer
 
 LAYOUT = """
@@ -25,7 +25,9 @@ LAYOUT = """
         note TEXT NOT NULL                -- the last checkpoint that it has signed
     ) STRICT
 """
-SIGN = "INSERT OR REPLACE INTO checkpoints SELECT {key}, eventvm_signed({tree}.origin, {tree}.size, {tree}.root)"
+SIGN = (
+    "INSERT OR REPLACE INTO checkpoints SELECT {key}, eventvm_signed({tree}.origin, {tree}.size, {tree}.root)"
+)
 FOLLOW = "CREATE TEMP TRIGGER commits_are_signed AFTER UPDATE ON main.tree BEGIN {sign}; END"
 LAID_OUT = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'checkpoints'"
 NOTES = "SELECT key, note FROM checkpoints ORDER BY key"
@@ -74,25 +76,31 @@ def _read(key: str, written: str) -> Note:
     return note
 
 
-def refuse_unsigned(head: Checkpoint, kept: list[Note], keys: tuple[PublicKey, ...]) -> PublicKey | None:
-    """Give the newest of these keys that has signed a log to its end, and refuse one that none has signed so."""
+def refuse_unsigned(head: Checkpoint, kept: list[Note], keys: Keys) -> PublicKey | None:
+    """Give the newest of these keys that has signed a log to its end; None: it is empty, and nobody has."""
     signed = [(by, note.checkpoint) for note in kept if (by := signed_by(note, keys)) is not None]
     for by, checkpoint in signed:
-        if checkpoint == head:
-            return by
-        if checkpoint.size == head.size or checkpoint.origin != head.origin:
-            raise LogDamaged(f"the tree is not the one that {by.title} has signed at {checkpoint.size}")
-    if not head.size and not signed:
+        _compare(head, checkpoint, by)
+    if to_the_end := [by for by, checkpoint in signed if checkpoint == head]:
+        return max(to_the_end, key=keys.index)
+    if not head.size:
         return None
     last = max((checkpoint.size for _, checkpoint in signed), default=0)
-    if last > head.size:
-        raise LogDamaged(
-            f"the log ends at {head.size}, and was signed at {last}: its end is lost", position=head.size + 1
-        )
     raise NotSigned(f"what follows position {last} is not signed by {keys[-1].title}", position=last + 1)
 
 
-def signed_by(note: Note, keys: tuple[PublicKey, ...]) -> PublicKey | None:
+def _compare(head: Checkpoint, signed: Checkpoint, by: PublicKey) -> None:
+    """Refuse a head that cannot be a later one of the log that was signed."""
+    if signed.origin != head.origin or (signed.size == head.size and signed.root != head.root):
+        raise LogDamaged(f"the tree is not the one that {by.title} has signed at {signed.size}")
+    if signed.size > head.size:
+        raise LogDamaged(
+            f"the log ends at {head.size}, and was signed at {signed.size}: its end is lost",
+            position=head.size + 1,
+        )
+
+
+def signed_by(note: Note, keys: Keys) -> PublicKey | None:
     """Give the newest of these keys that has signed; a forged signature is damage."""
     try:
         return signer(note, keys)

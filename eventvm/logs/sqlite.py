@@ -162,9 +162,9 @@ class SqliteLog(SqliteReading, GroupCommit):
     ) -> "SqliteLog":  # fmt: skip
         """Open the log in this file, or make a new one; whatever is not a log is refused untouched.
 
-        The file of an older release is migrated, and unless `spare` is false kept beside as it was. With a key
-        each commit is signed, and a log that is not signed up to where it ends, or up to what is `vouched` for,
-        is refused.
+        The file of an older release is migrated, and unless `spare` is false kept beside as it was. With a
+        key each commit is signed, and a log that nobody has signed to its end is refused, unless its size is
+        `vouched` for.
         """
         newest = 1 + len(migrations)
         found = await refuse_untouched(path, newest)

@@ -1,4 +1,4 @@
-"""Key files: a private key that only its owner reads, and beside it the public keys, each vouched for by the one before.
+"""Key files: a private key that only its owner reads, and beside it the public keys that it has followed.
 
 The public file holds a line for each key, the oldest first. Behind a successor stands a signature of the key
 before it, so whoever trusts the first line can follow to the last.
@@ -44,7 +44,7 @@ def generate(path: Path, name: str) -> Keys:
 
 
 def rotate(path: Path, name: str = "") -> Keys:
-    """Put a new key in the place of the old one, whose last signature says that it follows; the old one is gone.
+    """Put a new key in the place of the old one, which signs that it follows, and is gone.
 
     What is cut short is taken up again: the new key is kept aside until the public file names it.
     """

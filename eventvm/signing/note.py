@@ -4,6 +4,7 @@ A note is a text, an empty line, and a line for each signature. What stands in i
 that is trusted was found to have signed it.
 """
 
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from hashlib import sha256
@@ -21,6 +22,7 @@ PRIVATE = "PRIVATE+KEY+"
 ORIGIN = "eventvm/"
 """Stands before a log's own origin, so that no other system's checkpoint has the same."""
 NAME_CHARACTERS = 200
+POINT_BYTES = 32
 
 
 class Checkpoint(Struct, frozen=True):
@@ -154,7 +156,7 @@ def read_public(text: str) -> PublicKey:
     name, id_, coded = (*text.strip().split("+", 2), "", "")[:3]
     raw = decoded(coded)
     key = PublicKey(checked_name(name), raw[1:])
-    if raw[:1] != ED25519 or len(raw) != 33 or key.id.hex() != id_:
+    if raw[:1] != ED25519 or len(key.point) != POINT_BYTES or key.id.hex() != id_:
         raise BadInput(f"{text!r} is no public key: NAME+ID+BASE64, as `eventvm keys show` prints it")
     return key
 
@@ -175,11 +177,10 @@ def read_private(text: str) -> PrivateKey:
 def read_note(written: str) -> Note:
     """Read a note, signed or not; nothing in it is believed by that."""
     text, empty, below = written.rpartition("\n\n")
-    lines = text.split("\n")
-    if not empty or len(lines) != 3 or not lines[0].startswith(ORIGIN) or len(lines[0]) == len(ORIGIN):
+    origin, size, root = (*text.split("\n", 2), "", "")[:3]
+    if not empty or not origin.removeprefix(ORIGIN) or not origin.startswith(ORIGIN):
         raise BadInput("it is no checkpoint of a log: ORIGIN, SIZE and ROOT, an empty line, signatures")
-    origin, size, root = lines
-    if not (size.isascii() and size.isdigit()) or str(int(size)) != size:
+    if not re.fullmatch("0|[1-9][0-9]{0,17}", size):
         raise BadInput(f"{size!r} is no size of a tree")
     checkpoint = Checkpoint(origin.removeprefix(ORIGIN), int(size), decoded(root))
     return Note(checkpoint, tuple(map(_signature, below.splitlines())), written)
