@@ -46,7 +46,8 @@ async def open(  # the name that users expect
     """Open the log at a path, `sqlite:PATH` or `memory:`, recover, and serve until the block is left.
 
     Machines that run go on running. The providers `simulated` and `process` are there, unless others of
-    these names are given. `signing`, or else EVENTVM_SIGNING_KEY, names the file of a key that signs each commit.
+    these names are given. `signing` (else EVENTVM_SIGNING_KEY) names the file of a key that signs each
+    commit.
     """
     clock = clock or Clock()
     async with open_log(url, clock=clock.wall, signing=signing) as log:

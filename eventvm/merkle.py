@@ -83,7 +83,7 @@ def unpacked(size: int, frontier: bytes) -> Tree:
 
 
 def inclusion(index: int, size: int) -> list[range]:
-    """Name the leaves under each node of the proof that a leaf is in a tree of this size, the lowest first."""
+    """Name the leaves under each node of the proof that a leaf is in a tree, the lowest first."""
     assert 0 <= index < size, "a leaf has a place in its tree"
     begin, end, proof = 0, size, []
     while end - begin > 1:

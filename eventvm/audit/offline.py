@@ -1,8 +1,8 @@
 """Check proofs of an eventvm log offline: python offline.py KEYS PROOF...
 
-This one file needs Python and the package cryptography, and nothing of eventvm: copy it to where you trust it.
+This one file needs Python and the package cryptography, nothing of eventvm: copy it to where you trust it.
 KEYS is the file of public keys that `eventvm keys` keeps (its first line is the one that you have to know by
-yourself), or one public key. Each PROOF is a file that `eventvm log prove` has written. The exit code is 0 when
+yourself), or one public key. Each PROOF is a file that `eventvm log prove` has written. The exit code is 0 if
 all of them hold, 1 when one does not, 2 when something cannot be read. docs/tamper.md says what they prove.
 """
 

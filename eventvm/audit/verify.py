@@ -1,6 +1,6 @@
 """Verification: a log is read once from the beginning, and everything that it says or keeps has to agree.
 
-Hashes and tree, dense positions and versions, what each lifecycle allows, the ledger, the names and keys; then
+Hashes and tree, dense positions and versions, what each lifecycle allows, the ledger, names and keys; then
 what is kept beside the records, at one moment; and what checkpoints say, the only part that nobody can write
 anew who can merely write the file. The first position that is wrong is named.
 """
@@ -139,7 +139,7 @@ class Verification(Walk):
             self.marks.setdefault(one.tree.size, []).append(mark)
 
     async def _skip(self, size: int) -> None:
-        """Let leaves pass whose records were verified before: the checkpoint says whether they are the same."""
+        """Let leaves pass whose records were verified before; the checkpoint says if they are the same."""
         while self.tree.size < size:
             rows = await self._file.ask(LEAVES, (self.tree.size, size, LEAVES_AT_ONCE))
             for place, (position, _) in enumerate(rows, start=self.tree.size + 1):

@@ -23,15 +23,15 @@ def describe(verbs: Any) -> None:
         "generate",
         help="make a key",
         description="The private key goes into a file that only you can read, its public key into FILE.pub "
-        "beside it. Give the public key to whoever is to verify your logs now: later they could not tell whose "
-        "it is.",
+        "beside it. Give the public key to whoever is to verify your logs now: later they could not tell "
+        "whose it is.",
         epilog=f"example: eventvm keys generate --key ops.key; export {SIGNING_KEY}=$PWD/ops.key",
     )
     changed = asked.add_parser(
         "rotate",
         help="put a new key in the place of the old one",
         description="The old key signs that the new one follows it, and is gone: what it has signed still "
-        "verifies. Do this while no engine uses the key; the next one that opens a log signs with the new one.",
+        "verifies. Do this while no engine uses the key; the next that opens a log signs with the new one.",
         epilog="example: eventvm keys rotate --key ops.key",
     )
     shown = asked.add_parser(

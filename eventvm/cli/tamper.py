@@ -28,8 +28,8 @@ def describe(verbs: Any) -> None:
     shown = verbs.add_parser(
         "checkpoint",
         help="print what the log is now: its origin, size and root, and who has signed that",
-        description="Keep what it prints where nobody who writes the log can write. As long as the log begins "
-        "like that, it verifies.",
+        description="Keep what it prints where nobody who writes the log can write. As long as the log "
+        "begins like that, it verifies.",
         epilog="example: eventvm log checkpoint --log fleet.db > monday.note",
     )
     kept = verbs.add_parser(
@@ -56,8 +56,8 @@ def _verify(verbs: Any) -> None:
     verb = verbs.add_parser(
         "verify",
         help="check that a log is whole, lawful and signed",
-        description="Every hash, position and version, what each lifecycle allows, the ledger, the names, and "
-        "all that is kept beside the records. It names the first position that is wrong, and exits with 7.",
+        description="Every hash, position and version, what each lifecycle allows, the ledger, the names, "
+        "and what is kept beside the records. It names the first position that is wrong, and exits with 7.",
         epilog="example: eventvm log verify --log fleet.db --key ops.key.pub --anchor /mnt/fleet.anchor",
     )
     verb.add_argument(
@@ -66,7 +66,7 @@ def _verify(verbs: Any) -> None:
     verb.add_argument("--anchor", metavar="FILE", type=Path, help="checkpoints that were kept elsewhere")
     verb.add_argument(
         "--since", metavar="FILE", type=Path,
-        help="check what has come since the checkpoint in FILE (all, the first time), and put the new one there",
+        help="check what has come since the checkpoint in FILE (at first all), and put the new one there",
     )  # fmt: skip
     place.describe(verb)
     verb.set_defaults(run=_verified)
@@ -100,9 +100,9 @@ async def _verified(options: argparse.Namespace, paper: Paper) -> int:
 
 def _say(paper: Paper, options: argparse.Namespace, verdict: Verdict) -> None:
     head = verdict.checkpoint
-    read = f"{head.size - verdict.since:,} records of {verdict.machines:,} machines"
-    since = f" since position {verdict.since:,}" if verdict.since else ""
-    paper.line(f"{paper.ink(_path(options))}: {read}{since} are right")
+    read = f"{head.size - verdict.since:,} records, machines: {verdict.machines:,}"
+    since = f", since position {verdict.since:,}" if verdict.since else ""
+    paper.line(f"{paper.ink(_path(options))} is right: {read}{since}")
     paper.line(f"root {head.root.hex()} at {head.size}")
     if verdict.signed_by:
         paper.line(f"signed to its end by {paper.ink(verdict.signed_by)}")

@@ -28,8 +28,8 @@ async def open_log(
 ) -> AsyncIterator[EventLog]:  # fmt: skip
     """Open the log at a path, `sqlite:PATH` or `memory:`, and close it at the end of the block.
 
-    Read-only it takes no lock, follows whoever writes, and refuses every append. With the file of a key, named by
-    `signing` or in EVENTVM_SIGNING_KEY, each commit carries a signed checkpoint.
+    Read-only it takes no lock, follows whoever writes, and refuses every append. With the file of a key, from
+    `signing` or EVENTVM_SIGNING_KEY, each commit carries a signed checkpoint.
     """
     log = await (_opened_to_read(str(url)) if read_only else _opened(str(url), clock, signing))
     try:
