@@ -26,11 +26,13 @@ class Claim(Struct, frozen=True):
     size: int
     root: bytes
     by: str
+    outside: bool = False
+    """Whether it was kept outside the file, where who can write the file cannot write."""
 
 
-def claimed(note: Note, by: str) -> Claim:
+def claimed(note: Note, by: str, *, outside: bool) -> Claim:
     """Take a checkpoint as a claim."""
-    return Claim(note.checkpoint.size, note.checkpoint.root, by)
+    return Claim(note.checkpoint.size, note.checkpoint.root, by, outside)
 
 
 def check_origin(notes: Iterable[Note], origin: str, by: str) -> None:

@@ -128,7 +128,7 @@ class Verification(Walk):
         known = [self._since] if self._since is not None else []
         for given, by in ((kept, STORED), (self._anchored, ANCHORED), (known, KNOWN)):
             check_origin(given, self._origin, by)
-            self.claims += [claimed(note, by) for note in given]
+            self.claims += [claimed(note, by, outside=by != STORED) for note in given]
         check_signed(self._anchored, self._keys, ANCHORED)
         self.claims += [
             Claim(one.tree.size, one.tree.root, f"{FOLDED} {view}") for view, one in views.items()

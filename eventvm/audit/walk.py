@@ -26,7 +26,7 @@ class Walk:
         self.folded = 0
         """The position up to which all was found right."""
         self.agreed = 0
-        """The last size at which somebody's claim was found true."""
+        """The last size at which somebody outside was found to be right."""
 
     async def on(self) -> None:
         """Go on to the end; what is wrong raises with its position, the first of all that is wrong."""
@@ -46,7 +46,7 @@ class Walk:
             async for records in replay:
                 await self._page(records)
         except LogDamaged as problem:
-            if problem.position or self.folded >= replay.until:
+            if problem.position or self.tree.size != self.folded or self.folded >= replay.until:
                 raise
             raise LogDamaged(str(problem), position=self.folded + 1) from problem
 
@@ -83,4 +83,5 @@ class Walk:
                 f"what is between positions {self.agreed + 1} and {claim.size} is not what {claim.by} knows",
                 position=self.agreed + 1,
             )
-        self.agreed = claim.size
+        if claim.outside:
+            self.agreed = claim.size

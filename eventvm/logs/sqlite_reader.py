@@ -527,6 +527,8 @@ class translated:  # noqa: N801  # reads as a word in `with translated(path)`
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
         if isinstance(problem, UnicodeEncodeError):
             raise BadInput("half a character names nothing that is in a log") from problem
+        if isinstance(problem, UnicodeDecodeError):  # SQLite quotes what it cannot read
+            raise LogDamaged(f"{self.path} is damaged: its layout is no text") from problem
         if isinstance(problem, OSError):
             raise LogUnavailable(f"{self.path}: {problem.strerror}") from problem
         if not isinstance(problem, sqlite3.Error):
