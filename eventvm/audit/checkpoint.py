@@ -15,9 +15,11 @@ from msgspec import Struct
 from eventvm.errors import BadInput, LogDamaged, LogUnavailable
 from eventvm.logs.signed import signed_by
 from eventvm.signing.keys import Keys
-from eventvm.signing.note import Checkpoint, Note, read_note
+from eventvm.signing.note import ORIGIN, Checkpoint, Note, read_note
 
 NOTE_BYTES = 1 << 16
+BEGINNING = f'"{ORIGIN}'
+"""How each line of an anchor begins."""
 
 
 class Claim(Struct, frozen=True):
@@ -125,8 +127,9 @@ def _add(path: Path, descriptor: int, note: Note) -> bool:
 
 
 def _whole(text: str) -> str:
-    """Leave out a last line that has no end."""
-    return text[: text.rfind("\n") + 1]
+    """Leave out a last line that was cut short; what never was to be a checkpoint stays."""
+    end = text.rfind("\n") + 1
+    return text[:end] if text[end:][: len(BEGINNING)] == BEGINNING[: len(text) - end] else text
 
 
 def _text(path: Path) -> str:

@@ -30,6 +30,7 @@ class Walk:
 
     async def on(self) -> None:
         """Go on to the end; what is wrong raises with its position, the first of all that is wrong."""
+        self.claim(())  # somebody may know the log when it was empty
         try:
             await self._on(PAGE)
         except LogDamaged as problem:

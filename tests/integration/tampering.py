@@ -1,4 +1,4 @@
-"""A signed log that has lived, and what an attacker can do to its file who knows its format as well as we do."""
+"""A signed log that has lived, and what an attacker can do to its file who knows the format."""
 
 import sqlite3
 from contextlib import closing, contextmanager
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import eventvm
 from eventvm import Simulated, Spec
-from eventvm.logs.sqlite import SCHEMA
 from eventvm.merkle import ZERO, Tree
 from eventvm.record import leaf
 
@@ -38,7 +37,7 @@ async def goes_on(path, key, verb="stop"):
 
 @contextmanager
 def opened(path: Path):
-    """Open the file as anybody can, its guards off; they stand again afterwards, as if nobody had been there."""
+    """Open the file as anybody can, its guards off; afterwards they stand again."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         guards = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
@@ -77,13 +76,8 @@ def rehash(connection) -> None:
     )
 
 
-def fresh_schema() -> str:
-    """Give the schema that every log has."""
-    return SCHEMA
-
-
 def contents(path: Path) -> dict:
-    """Read all that anybody can find in a log, piece by piece; a piece that cannot be read is there as such."""
+    """Read all that anybody can find in a log, piece by piece; what cannot be read is a piece too."""
     found = {}
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         connection.text_factory = bytes

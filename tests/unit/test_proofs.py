@@ -87,9 +87,7 @@ def test_every_leaf_of_every_tree_is_proven_and_no_mutation_is(size):
         proof = nodes(merkle.inclusion(index, size), HASHED[:size], 64)
         leaf = HASHED[index]
         assert included(leaf, index, size, proof, ROOT[size])
-        assert not any(
-            included(leaf, index, size, other, ROOT[size]) for other in mutations(proof, chance)
-        )
+        assert not any(included(leaf, index, size, other, ROOT[size]) for other in mutations(proof, chance))
         assert not included(HASHED[(index + 1) % 128], index, size, proof, ROOT[size])
         assert not included(leaf, index ^ 1, size, proof, ROOT[size])
         assert not included(leaf, index + size, size, proof, ROOT[size])
