@@ -36,9 +36,7 @@ class Walk:
         except LogDamaged as problem:
             if self.tree.size != self.folded:
                 raise
-            await self._on(
-                1
-            )  # a page that cannot be read is read record by record: what is before it counts too
+            await self._on(1)  # record by record: what is before the damage is judged too
             raise problem from None
 
     async def _on(self, limit: int) -> None:

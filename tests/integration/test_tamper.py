@@ -8,15 +8,17 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 from tampering import contents, goes_on, lived, opened, rehash
 
 import eventvm
+from eventvm.audit import rebuild
 from eventvm.audit.checkpoint import anchor, read_anchor
 from eventvm.audit.verify import file_verified, verified
 from eventvm.errors import BadInput, EventvmError, IllegalEvent, LogDamaged, NotSigned
 from eventvm.logs.sqlite import SqliteLog
 from eventvm.signing.keys import generate, load, rotate, trusted
-from eventvm.signing.note import PrivateKey, read_note
+from eventvm.signing.note import PrivateKey, read_note, unsigned
 
 FLIPS = 500 if os.environ.get("EVENTVM_THOROUGH") == "1" else 150
 VICTIM = 9
@@ -297,6 +299,36 @@ async def test_11_the_checkpoint_of_another_log_is_none(path, place, key, keys):
     await found(path, kind=LogDamaged, keys=keys)
 
 
+async def test_11_an_anchor_of_another_log_is_none_even_where_it_says_the_same(path, place, keys):
+    """Nor is one that a stranger has signed: what it says may be true, and is not known from us."""
+    head = anchored(place)[0].checkpoint
+    other = read_note(unsigned(replace(head, origin="another")))
+    await found(path, kind=LogDamaged, keys=keys, anchored=[other])
+    stranger = read_note(PrivateKey.fresh(keys[0].name).signed(head))
+    await found(path, kind=LogDamaged, keys=keys, anchored=[stranger])
+    await missed(path, anchored=[stranger])
+
+
+async def test_an_engine_does_not_open_a_log_that_is_behind_or_beside_what_its_key_has_signed(
+    path, key, size
+):
+    """It would sign a second history; the position is the first that is missing."""
+    whole = path.read_bytes()
+    for deed, position in ((truncated, size - 1), (edited, 0), (renamed_log, 0)):
+        path.write_bytes(whole)
+        with opened(path) as connection:
+            deed(connection, size)
+            rehash(connection)
+        with pytest.raises(LogDamaged) as caught:
+            async with eventvm.open(path, signing=key):
+                pass
+        assert caught.value.position == position
+
+
+def renamed_log(connection, _):
+    connection.execute("UPDATE tree SET origin = 'x'")
+
+
 async def test_12_a_key_that_was_swapped_has_signed_for_nobody(path, place, keys):
     """Everything computed anew and signed by the attacker's own key, which calls itself ours."""
     generate(place / "eve.key", keys[0].name)
@@ -322,7 +354,7 @@ async def test_12_a_successor_that_nobody_vouched_for_is_no_key(place, key):
         [first, str(eve)],
         [first, f"{eve} {second.split()[1]}"],
         [str(eve), second],
-        [f"{first[:-2]}AA"],
+        [first[:-1] + ("A" if first[-1] != "A" else "B")],
     ):
         public.write_text("\n".join(lines))
         with pytest.raises(BadInput):
@@ -369,6 +401,8 @@ BESIDE = {
     "another log's origin": "UPDATE tree SET origin = 'x'",
     "a kept part": "UPDATE kept SET bytes = zeroblob(9) WHERE part = 2",
     "a kept part that is gone": "DELETE FROM kept WHERE part = 2",
+    "another log's origin, which nobody has signed": "DELETE FROM checkpoints; UPDATE tree SET origin = 'x'",
+    "a checkpoint under another key": "UPDATE checkpoints SET key = '00000000'",
     "a guard that is gone": "DROP TRIGGER records_are_not_updated",
     "a guard too many": "CREATE TRIGGER x AFTER INSERT ON records BEGIN DELETE FROM keys; END",
 }
@@ -378,8 +412,23 @@ BESIDE = {
 async def test_what_is_kept_beside_the_records_is_compared_with_a_rebuild(path, change):
     """Heads, names, keys, tree, views and the guards themselves: each is what the records make of it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute(BESIDE[change])
+        connection.executescript(BESIDE[change])
     await found(path)
+
+
+async def test_an_index_that_lies_is_found(path, keys):
+    """Whoever looks a name up by its machine would be told another."""
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'names_by_stream'"
+        ((page,),) = connection.execute(query).fetchall()
+        ((stream,),) = connection.execute("SELECT stream FROM names WHERE name = 'api-2'").fetchall()
+        ((size,),) = connection.execute("PRAGMA page_size").fetchall()
+    whole = bytearray(path.read_bytes())
+    at = whole.index(stream.encode(), (page - 1) * size)
+    assert at < page * size
+    whole[at] = ord("f")
+    path.write_bytes(whole)
+    await found(path, 0, LogDamaged, keys=keys)
 
 
 async def test_a_kept_view_that_is_whole_and_untrue_is_found(path, keys):
@@ -424,6 +473,42 @@ async def test_a_record_that_is_hashed_well_and_illegal_is_named(path, forgery):
         rehash(connection)
         connection.execute("DELETE FROM checkpoints")
     await found(path, at, IllegalEvent)
+
+
+async def test_a_correction_of_what_is_not_in_the_ledger_is_named(path, key):
+    """Hashed as it should be, and naming no entry, or a time beyond the next one."""
+    async with eventvm.open(path, signing=key) as engine:
+        api = await engine.machine("api-2")
+        entry = next(one for one in (await engine.ledger(api.id)).entries if one.meter == "compute")
+        truly = replace(entry.at, boot=entry.at.boot + 1)
+        at = (await api.correct(entry, truly, "late")).position
+    await missed(path)
+    wrong = {
+        "another position": (f'"position":{entry.position},', '"position":1,'),
+        "beyond the next entry": (f'"boot":{truly.boot},', '"boot":9223372036854775807,'),
+    }
+    for what, change in wrong.items():
+        forged = shutil.copy(path, path.with_name(f"{what}.db"))
+        with opened(forged) as connection:
+            update = "UPDATE records SET body = replace(body, ?, ?) WHERE position = ?"
+            connection.execute(update, (*change, at))
+            rehash(connection)
+            connection.execute("DELETE FROM checkpoints")
+        await found(forged, at, IllegalEvent)
+
+
+@pytest.mark.parametrize("fault", ["twice", "thrice", "never", "no stop"])
+async def test_a_fold_that_would_count_a_second_twice_is_found(path, monkeypatch, fault):
+    """The ledger's law is not taken from the fold that keeps it: it is checked on what that gives."""
+    honest = rebuild.entries
+
+    def faulty(machine, record):
+        told = honest(machine, record)
+        kept = tuple(one for one in told if one.edge == "start" or fault != "no stop")
+        return {"twice": told * 2, "thrice": told * 3, "never": (), "no stop": kept}[fault]
+
+    monkeypatch.setattr(rebuild, "entries", faulty)
+    await found(path, kind=IllegalEvent)
 
 
 # --- bit flips

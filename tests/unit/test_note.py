@@ -144,7 +144,7 @@ def test_a_private_key_that_is_not_what_was_written_is_refused_and_not_shown(pat
     path.write_text(secret[begin:end])
     with pytest.raises(BadInput) as caught:
         load(path)
-    assert secret.strip().rpartition("+")[2][:8] not in str(caught.value)
+    assert secret.split("+", 4)[4][:8] not in str(caught.value)
 
 
 def test_the_environment_names_a_file_and_never_a_key(path, monkeypatch):
