@@ -59,26 +59,13 @@ def leaf(  # noqa: PLR0917  # one argument for each canonical field
     )  # fmt: skip
 
 
-def canonical(record: Record, previous: bytes) -> bytes:
-    """Write the bytes of a record that are hashed; `previous` is the leaf of its stream's record before."""
-    names, who, what = record.stream.encode(), record.actor.encode(), (record.key or "").encode()
-    lengths = len(names), len(who), len(what), len(record.digest), len(record.body)
-    fixed = record.version, record.recorded_at, record.cause, record.schema
-    return b"".join(
-        (
-            _HEAD.pack(FORMAT, record.position, *fixed, previous, *lengths),
-            names,
-            who,
-            what,
-            record.digest,
-            record.body,
-        )
-    )
-
-
 def leaf_of(record: Record, previous: bytes) -> bytes:
     """Hash a record as it was read, to be compared with the leaf that it came with."""
-    return merkle.leaf(canonical(record, previous))
+    return leaf(
+        record.position, record.stream, record.version, record.recorded_at, record.actor, record.body,
+        key=record.key, digest=record.digest, cause=record.cause, schema=record.schema,
+        previous=previous,
+    )  # fmt: skip
 
 
 class Page(Struct, frozen=True, gc=False):

@@ -5,17 +5,20 @@ made by letting all leaves pass by once: there is no index of nodes beside the l
 """
 
 from collections.abc import Iterable
+from struct import Struct as Layout
 
 from eventvm.audit.standing import Standing
 from eventvm.audit.verify import LEAVES, LEAVES_AT_ONCE
 from eventvm.errors import BadInput, LogDamaged
 from eventvm.logs.signed import notes
 from eventvm.merkle import ZERO, Nodes, consistency, inclusion, leaf
-from eventvm.record import Record, canonical
+from eventvm.record import FORMAT, Record
 from eventvm.signing.note import Note, encoded
 
 INCLUSION = "c2sp.org/tlog-proof@v1"
 CONSISTENCY = "eventvm/consistency@v1"
+FIXED = Layout(">BQQQQI32sIIIII")
+"""The canonical bytes of a record up to its words: docs/log-format.md."""
 
 
 async def inclusion_proof(log: Standing, position: int) -> str:
@@ -65,6 +68,18 @@ async def _bytes(log: Standing, position: int) -> bytes:
     if leaf(written) != record.leaf:
         raise LogDamaged(f"the record at position {position} is not what was hashed", position=position)
     return written
+
+
+def canonical(record: Record, above: bytes) -> bytes:
+    """Write the bytes of a record that are hashed; `above` is the leaf of its stream's record before."""
+    words = (
+        record.stream.encode(), record.actor.encode(), (record.key or "").encode(), record.digest,
+        record.body,
+    )  # fmt: skip
+    return FIXED.pack(
+        FORMAT, record.position, record.version, record.recorded_at, record.cause, record.schema,
+        above, *map(len, words),
+    ) + b"".join(words)  # fmt: skip
 
 
 async def _record(log: Standing, position: int) -> Record:

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from eventvm.engine.cells import Cell, Cells
+from eventvm.engine.cells import Cells
 from eventvm.errors import CorrectionRefused, EventvmError, IllegalEvent
 from eventvm.events import Corrected, LifecycleDefined
 from eventvm.ledger import Entry, Ledger, entries
@@ -32,7 +32,9 @@ class Rebuild:
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        self.cells = Cells(log)
+        self._cells = Cells(log)
+        self.living: dict[str, Machine] = {}
+        """The machines whose lives are not over."""
         self.heads: dict[str, tuple[int, int]] = {}
         """Version and position of the last record of each stream."""
         self.names: dict[str, Holder] = {}
@@ -40,11 +42,6 @@ class Rebuild:
         """How many records have a key."""
         self._counted: dict[str, Counted] = {}
         self._recorded_at = 0
-
-    @property
-    def living(self) -> dict[str, Cell]:
-        """The machines whose lives are not over."""
-        return self.cells.living
 
     async def take(self, record: Record) -> None:
         """Fold one record in."""
@@ -79,7 +76,7 @@ class Rebuild:
         definition = defined(event)
         if Rules(definition).digest != event.digest:
             raise IllegalEvent(f"the lifecycle {definition.name} is not the one that its digest names")
-        self.cells.definitions.add(event.digest, definition)
+        self._cells.definitions.add(event.digest, definition)
 
     async def define(self) -> None:
         """Read all definitions, where the records that hold them are passed over."""
@@ -102,9 +99,12 @@ class Rebuild:
             after, end = page.position, page.end
 
     async def _live(self, record: Record) -> None:
-        cell = self.living.get(record.stream) or Cell(await self.cells.before(record))
-        before, after = cell.machine, evolve(cell.machine, record.event, record.position)
-        self.cells.move(cell, after)
+        before = self.living.get(record.stream) or await self._cells.before(record)
+        after = evolve(before, record.event, record.position)
+        if after.over and after.request is None:
+            self.living.pop(after.id, None)
+        else:
+            self.living[after.id] = after
         if before.open is not after.open:
             self._count(before, after, entries(before, record))
         if isinstance(record.event, Corrected):
@@ -132,7 +132,7 @@ class Rebuild:
 
     async def _correct(self, machine: Machine, event: Corrected, position: int) -> None:
         ledger = Ledger()
-        for before, record, _ in await self.cells.lived(machine.id, until=position - 1):
+        for before, record, _ in await self._cells.lived(machine.id, until=position - 1):
             ledger.add(before, record)
         try:
             ledger.check(machine.name, event)

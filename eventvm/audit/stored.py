@@ -145,7 +145,7 @@ async def check_kept(log: Standing, view: str, kept: Kept, rebuild: Rebuild) -> 
         raise LogDamaged(f"the kept view {view} cannot be read: {problem}") from problem
     for id_ in cells.living.keys() | rebuild.living.keys():
         one, told = cells.living.get(id_), rebuild.living.get(id_)
-        if one is None or told is None or one.machine != told.machine:
+        if one is None or one.machine != told:
             raise LogDamaged(f"the kept view {view} has another {id_} than the log", position=kept.tree.size)
 
 

@@ -21,6 +21,8 @@ from eventvm.logs.sqlite import SqliteLog
 from eventvm.signing.keys import SIGNING_KEY, generate, load, rotate, trusted
 from eventvm.signing.note import PrivateKey, read_note, unsigned
 
+SIGNING = "SELECT 1 FROM temp.sqlite_schema WHERE name = 'commits_are_signed'"
+
 
 @pytest.fixture
 def key(tmp_path):
@@ -51,11 +53,13 @@ async def test_every_commit_carries_a_checkpoint_of_what_the_log_then_is(path, k
             assert await head(reader) == (403, log.tree.root)
 
 
-async def test_a_log_without_a_key_has_nothing_of_a_signature(path, adding, raw):
+async def test_a_log_without_a_key_has_nothing_of_a_signature(path, key, adding, raw):
     """Neither a table nor a trigger, and nothing is called."""
+    async with open_log(path.with_name("signed.db"), signing=key) as log:
+        assert await log._writing.execute_fetchall(SIGNING)  # noqa: SLF001  # the connection that a trigger is on
     async with open_log(path) as log:
         await log.append(adding("a", 0))
-        assert await log._writing.execute_fetchall("SELECT * FROM temp.sqlite_schema") == []  # noqa: SLF001  # the connection that a trigger would be on
+        assert await log._writing.execute_fetchall(SIGNING) == []  # noqa: SLF001  # the connection that a trigger would be on
     assert raw("SELECT name FROM sqlite_schema WHERE name = 'checkpoints'") == []
 
 
