@@ -19,36 +19,16 @@ def describe(verbs: Any) -> None:
     """Describe the group's verbs and their options."""
     group = verbs.add_parser("keys", help="make, change and show the keys that sign a log")
     asked = group.add_subparsers(dest="keys_verb", metavar="VERB", required=True)
-    made = asked.add_parser(
-        "generate",
-        help="make a key",
-        description="The private key goes into a file that only you can read, its public key into FILE.pub "
-        "beside it. Give the public key to whoever is to verify your logs now: later they could not tell "
-        "whose it is.",
-        epilog=f"example: eventvm keys generate --key ops.key; export {SIGNING_KEY}=$PWD/ops.key",
-    )
-    changed = asked.add_parser(
-        "rotate",
-        help="put a new key in the place of the old one",
-        description="The old key signs that the new one follows it, and is gone: what it has signed still "
-        "verifies. Do this while no engine uses the key; the next that opens a log signs with the new one.",
-        epilog="example: eventvm keys rotate --key ops.key",
-    )
-    shown = asked.add_parser(
-        "show",
-        help="show the public keys, from the first to the one in use",
-        description="The private key is never shown.",
-        epilog="example: eventvm keys show --key ops.key",
-    )
-    for verb in (made, changed):
-        verb.add_argument(
-            "--name", default="", help="what signatures say who signed, such as ops.example.com"
-        )
-    for verb, run in ((made, _generate), (changed, _rotate), (shown, _show)):
+    for name, (help_, description, example, run) in VERBS.items():
+        verb = asked.add_parser(name, help=help_, description=description, epilog=f"example: {example}")
         verb.add_argument(
             "--key", metavar="FILE", type=Path, help=f"which key (default: what {SIGNING_KEY} says)"
         )
-        verb.set_defaults(run=run)
+        verb.set_defaults(run=run, name="")
+        if run is not _show:
+            verb.add_argument(
+                "--name", default="", help="what signatures say who signed, such as ops.example.com"
+            )
 
 
 async def _generate(options: argparse.Namespace, paper: Paper) -> int:
@@ -88,3 +68,33 @@ def _file(options: argparse.Namespace) -> Path:
             f"{directory} cannot be made ({problem.strerror}); name a file with --key"
         ) from problem
     return directory / FILE
+
+
+MAKING = (
+    "The private key goes into a file that only you can read, its public key into FILE.pub beside it. Give the "
+    "public key to whoever is to verify your logs now: later they could not tell whose it is."
+)
+CHANGING = (
+    "The old key signs that the new one follows it, and is gone: what it has signed still verifies. Do this "
+    "while no engine uses the key; the next that opens a log signs with the new one."
+)
+VERBS = {
+    "generate": (
+        "make a key",
+        MAKING,
+        f"eventvm keys generate --key ops.key; export {SIGNING_KEY}=$PWD/ops.key",
+        _generate,
+    ),
+    "rotate": (
+        "put a new key in the place of the old one",
+        CHANGING,
+        "eventvm keys rotate --key ops.key",
+        _rotate,
+    ),
+    "show": (
+        "show the public keys, from the first to the one in use",
+        "The private key is never shown.",
+        "eventvm keys show --key ops.key",
+        _show,
+    ),
+}
