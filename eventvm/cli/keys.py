@@ -71,8 +71,8 @@ def _file(options: argparse.Namespace) -> Path:
 
 
 MAKING = (
-    "The private key goes into a file that only you can read, its public key into FILE.pub beside it. Give the "
-    "public key to whoever is to verify your logs now: later they could not tell whose it is."
+    "The private key goes into a file that only you can read, its public key into FILE.pub beside it. Give "
+    "the public key to whoever is to verify your logs now: later they could not tell whose it is."
 )
 CHANGING = (
     "The old key signs that the new one follows it, and is gone: what it has signed still verifies. Do this "
