@@ -41,15 +41,17 @@ async def open(  # the name that users expect
     providers: Iterable[Provider] = (),
     lifecycles: Iterable[Lifecycle] = (),
     clock: Clock | None = None,
+    signing: str | Path | None = None,
     **options: Any,
 ) -> AsyncIterator[Engine]:
     """Open the log at a path, `sqlite:PATH` or `memory:`, recover, and serve until the block is left.
 
     Machines that run go on running. The providers `simulated` and `process` are there, unless others of
-    these names are given.
+    these names are given. `signing` (else EVENTVM_SIGNING_KEY) names the file of a key that signs each
+    commit.
     """
     clock = clock or Clock()
-    async with open_log(url, clock=clock.wall) as log:
+    async with open_log(url, clock=clock.wall, signing=signing) as log:
         come: tuple[Provider, ...] = (Simulated(clock), Process(clock=clock, owner=owner_of(log)))
         given = {one.name: one for one in (*come, *providers)}
         async with Engine(log, given.values(), lifecycles, clock=clock, **options).running() as engine:

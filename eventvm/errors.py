@@ -390,6 +390,22 @@ class LogDamaged(LogError):
         super().__init__(message)
 
 
+class NotSigned(LogError):
+    """The log is not signed to its end by the key that was named."""
+
+    exit_code = 7
+    hint = (
+        "look with `eventvm log verify` whether what nobody signed is what it should be; "
+        "`eventvm log sign` then vouches for it"
+    )
+
+    def __init__(self, message: str, *, position: int = 0, hint: str = "") -> None:
+        """Keep the first position that no signature covers."""
+        self.position = position
+        self.hint = hint or self.hint
+        super().__init__(message)
+
+
 class NetworkFilesystem(LogError):
     """The file lies on a file system of another host, where locks and shared memory promise nothing."""
 

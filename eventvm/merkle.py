@@ -1,6 +1,6 @@
 """The hash tree of RFC 6962, pure: leaves in, a frontier of perfect subtrees, a root out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 EMPTY = sha256(b"").digest()
@@ -77,3 +77,65 @@ class Tree:
 def unpacked(size: int, frontier: bytes) -> Tree:
     """Read a stored frontier back."""
     return Tree(size, [frontier[at : at + 32] for at in range(0, len(frontier), 32)])
+
+
+# --- proofs ----------------------------------------------------------------------------------------------
+
+
+def inclusion(index: int, size: int) -> list[range]:
+    """Name the leaves under each node of the proof that a leaf is in a tree, the lowest first."""
+    assert 0 <= index < size, "a leaf has a place in its tree"
+    begin, end, proof = 0, size, []
+    while end - begin > 1:
+        split = _split(begin, end)
+        if index < split:
+            proof.append(range(split, end))
+            end = split
+        else:
+            proof.append(range(begin, split))
+            begin = split
+    return proof[::-1]
+
+
+def consistency(first: int, second: int) -> list[range]:
+    """Name the leaves under each node of the proof that the tree of one size begins that of another."""
+    assert 0 <= first <= second, "a tree only grows"
+    if first in {0, second}:
+        return []
+    begin, end, proof = 0, second, []
+    while first != end:
+        split = _split(begin, end)
+        if first <= split:
+            proof.append(range(split, end))
+            end = split
+        else:
+            proof.append(range(begin, split))
+            begin = split
+    return [*([range(begin, end)] if begin else []), *proof[::-1]]
+
+
+def _split(begin: int, end: int) -> int:
+    """Say where the left subtree ends: it is the largest perfect one that leaves a rest."""
+    return begin + (1 << (end - begin - 1).bit_length() - 1)
+
+
+class Nodes:
+    """The nodes over some ranges of leaves, folded while all leaves pass by once, in order."""
+
+    def __init__(self, ranges: Iterable[range]) -> None:
+        self._trees = [(leaves, Tree()) for leaves in ranges]
+        self.size = 0
+        """How many leaves have passed."""
+
+    def take(self, leaves: Sequence[bytes]) -> None:
+        """Let leaves pass."""
+        for wanted, tree in self._trees:
+            begin, end = max(wanted.start - self.size, 0), max(wanted.stop - self.size, 0)
+            tree.append(leaves[begin:end])
+        self.size += len(leaves)
+
+    @property
+    def roots(self) -> list[bytes]:
+        """The nodes, in the order in which their ranges were given."""
+        assert all(tree.size == len(wanted) for wanted, tree in self._trees), "all leaves have passed"
+        return [tree.root for _, tree in self._trees]

@@ -12,7 +12,7 @@ from typing import NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import discover, log, run
+from eventvm.cli import discover, keys, log, run
 from eventvm.cli.demo import demo
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     run.describe(verbs)
     discover.describe(verbs)
     log.describe(verbs)
+    keys.describe(verbs)
     return top
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from eventvm.cli import tamper
 from eventvm.cli.paper import Paper
 from eventvm.errors import BadInput
 from eventvm.log import Backup
@@ -13,10 +14,11 @@ from eventvm.logs import open_log, restore
 
 def describe(verbs: Any) -> None:
     """Describe the group's verbs and their options."""
-    group = verbs.add_parser("log", help="back a log up, and restore it")
+    group = verbs.add_parser("log", help="back a log up, restore it, verify it, prove what is in it")
     asked = group.add_subparsers(dest="log_verb", metavar="VERB", required=True)
     _backup(asked)
     _restore(asked)
+    tamper.describe(asked)
 
 
 def _backup(verbs: Any) -> None:

@@ -96,7 +96,7 @@ class Cells:
 
     async def _fold(self, kept: Any) -> None:
         if kept is not None:
-            await self._unpack(kept.parts)
+            await self.unpack(kept.parts)
         async for records in Replay(self._log, kept.tree if kept else None):
             for record in records:
                 await self._apply(record)
@@ -205,7 +205,8 @@ class Cells:
             await anyio.lowlevel.checkpoint()
         return parts
 
-    async def _unpack(self, parts: Iterable[bytes]) -> None:
+    async def unpack(self, parts: Iterable[bytes]) -> None:
+        """Take in the living machines as they were kept."""
         definitions, *machines = parts
         for digest, definition in msgspec.msgpack.decode(definitions, type=dict[str, Recorded]).items():
             self.definitions.add(digest, definition)

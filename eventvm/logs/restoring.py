@@ -16,6 +16,7 @@ from eventvm.logs.part import Stopped, apart, refuse_taken, written
 from eventvm.logs.sqlite import SqliteLog
 from eventvm.logs.sqlite_reader import SqliteReader, checked, vacuum
 from eventvm.merkle import Tree
+from eventvm.signing.keys import named
 
 ORIGIN = "SELECT origin FROM tree"
 
@@ -69,7 +70,7 @@ def _refuse_other(lock: FileLock, destination: Path, origin: str) -> None:
 
 async def _marked(part: Path, origin: str, clock: Clock, stopped: Stopped) -> Tree:
     """Verify the copy whole, take what was folded from it away, and have it say that it was restored."""
-    log = await SqliteLog.open(part, clock=clock.wall, spare=False)
+    log = await SqliteLog.open(part, clock=clock.wall, spare=False, signing=named())
     try:
         await checked(log, stopped)
         await log.forget()

@@ -32,6 +32,7 @@ from eventvm.logs.migrating import migrate
 from eventvm.logs.migrations import MIGRATIONS, Migration
 from eventvm.logs.naps import Naps
 from eventvm.logs.part import apart
+from eventvm.logs.signed import begin_signing
 from eventvm.logs.sqlite_append import APPEND, APPENDING, as_json, row
 from eventvm.logs.sqlite_reader import (
     APPLICATION_ID,
@@ -51,6 +52,7 @@ from eventvm.logs.sqlite_reader import (
     translated,
 )
 from eventvm.merkle import Tree
+from eventvm.signing.keys import Signer
 
 PAGE_BYTES = 8192
 CHECKPOINT_PAGES = 4000
@@ -116,6 +118,9 @@ class SqliteLog(SqliteReading, GroupCommit):
         self.path = path
         self.lock = lock
         self._newest = newest
+        self.signing: Signer | None = None
+        """What signs each commit."""
+        self._vouched = 0
         self._ids: dict[str, int] = {}
         self._next_id = 1
         self._writing: aiosqlite.Connection
@@ -129,14 +134,18 @@ class SqliteLog(SqliteReading, GroupCommit):
     async def open(
         cls, path: Path, *, clock: Callable[[], int] = time.time_ns,
         migrations: tuple[Migration, ...] = MIGRATIONS, spare: bool = True,
+        signing: Signer | None = None, vouched: int = 0,
     ) -> "SqliteLog":  # fmt: skip
         """Open the log in this file, or make a new one; whatever is not a log is refused untouched.
 
-        The file of an older release is migrated, and unless `spare` is false kept beside as it was.
+        The file of an older release is migrated, and unless `spare` is false kept beside as it was. With a
+        key each commit is signed, and a log that nobody has signed to its end is refused, unless its size is
+        `vouched` for.
         """
         newest = 1 + len(migrations)
         found = await refuse_untouched(path, newest)
         log = cls(path, FileLock.take(path), clock, newest)
+        log.signing, log._vouched = signing, vouched
         try:
             log._refuse_loss()
             if 0 < found < newest:
@@ -176,6 +185,8 @@ class SqliteLog(SqliteReading, GroupCommit):
                 await self._create()
             await self._set_pragmas()
             await self._writing.executescript(APPENDING)
+            if self.signing is not None:
+                await begin_signing(self._writing, self.path, self.signing, self._vouched)
             self._reading = await self._opened(connect_reader(self.path))
         self._connected.set()
 

@@ -20,7 +20,7 @@ from contextlib import closing
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import aiosqlite
 import anyio
@@ -166,13 +166,14 @@ class SqliteReader(SqliteReading):
         self._mark: Mark | None = None
         """What the file was like when it was opened as immutable; None when it was not."""
         self._connecting = asyncio.Lock()
+        self._holding = False
 
     @property
     def tree(self) -> Tree:
         return self._tree
 
     @classmethod
-    async def open(cls, path: Path, newest: int = FORMAT) -> "SqliteReader":
+    async def open(cls, path: Path, newest: int = FORMAT) -> Self:
         """Open the log in this file to read it; whatever is not a log is refused untouched."""
         log = cls(path, newest)
         try:
@@ -205,7 +206,20 @@ class SqliteReader(SqliteReading):
             self.format = await pragma(self._reading, "user_version") if there else 0
             return there
 
+    async def hold(self) -> None:
+        """Stand still: read the log from now on as it is at this moment, until it is closed."""
+        await self.ask("BEGIN")
+        await self._refresh()
+        self._holding = True
+
+    async def release(self) -> None:
+        """Follow the log again."""
+        self._holding = False
+        await self.ask("COMMIT")
+
     async def _reconnect(self, stale: aiosqlite.Connection) -> None:
+        if self._holding:
+            raise LogUnavailable(f"{self.path} began to be written while it was read; read it again")
         async with self._connecting:
             if self._reading is stale:
                 try:
@@ -518,6 +532,8 @@ class translated:  # noqa: N801  # reads as a word in `with translated(path)`
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
         if isinstance(problem, UnicodeEncodeError):
             raise BadInput("half a character names nothing that is in a log") from problem
+        if isinstance(problem, UnicodeDecodeError):  # SQLite quotes what it cannot read
+            raise LogDamaged(f"{self.path} is damaged: its layout is no text") from problem
         if isinstance(problem, OSError):
             raise LogUnavailable(f"{self.path}: {problem.strerror}") from problem
         if not isinstance(problem, sqlite3.Error):

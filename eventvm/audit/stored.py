@@ -1,0 +1,157 @@
+"""What a log's file keeps beside its records, compared with a rebuild: guards, heads, names, keys, views."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing, suppress
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from eventvm.audit.rebuild import Rebuild
+from eventvm.audit.standing import Standing
+from eventvm.engine.cells import VIEW, Cells
+from eventvm.errors import EventvmError, LogDamaged
+from eventvm.log import PAGE, Kept
+from eventvm.logs.lock import Note as LockNote
+from eventvm.logs.sqlite import SCHEMA
+from eventvm.logs.sqlite_reader import beside, read_holder
+from eventvm.record import Record
+
+LAYOUT = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
+HEADS = """
+    SELECT s.id, s.stream, h.version, h.position FROM streams s LEFT JOIN heads h ON h.stream = s.id
+    WHERE s.id > ? ORDER BY s.id LIMIT ?
+"""
+NAMES = "SELECT name, stream, held, reserved FROM names WHERE name > ? ORDER BY name LIMIT ?"
+KEYS = "SELECT k.key, k.position FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value"
+KEPT = "SELECT DISTINCT view FROM kept ORDER BY view"
+ORIGIN = "SELECT origin FROM tree"
+
+
+async def check_layout(log: Standing) -> None:
+    """Compare tables and guards with those of this format: a log without them can be changed by anybody."""
+    there = {(kind, name): sql for kind, name, sql in await log.ask(LAYOUT)}
+    for (kind, name), sql in _layout().items():
+        if there.pop((kind, name), None) != sql:
+            raise LogDamaged(f"the {kind} {name} is missing, or is not what this format has")
+    for kind, name in there:
+        if kind == "trigger":
+            raise LogDamaged(f"the trigger {name} is none that this format has")
+
+
+@cache
+def _layout() -> dict[tuple[str, str], str]:
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(SCHEMA)
+        return {(kind, name): sql for kind, name, sql in fresh.execute(LAYOUT)}
+
+
+async def check_pages(log: Standing) -> None:
+    """Have SQLite look at its own pages: an index that lies would hide what is there."""
+    ((said,),) = await log.ask("PRAGMA integrity_check(1)")
+    if said != "ok":
+        raise LogDamaged(f"{log.path} is damaged: {said}")
+
+
+async def check_origin(log: Standing) -> str:
+    """Give the log's origin, which the lock beside the file has to name as well."""
+    ((origin,),) = await log.ask(ORIGIN)
+    noted = LockNote()
+    with suppress(OSError, msgspec.MsgspecError):
+        noted = msgspec.json.decode(beside(log.path, ".lock").read_bytes(), type=LockNote)
+    if noted.origin not in {"", origin}:
+        raise LogDamaged(f"{log.path} says that it is the log {origin}; its lock says {noted.origin}")
+    return str(origin)
+
+
+async def check_heads(log: Standing, rebuild: Rebuild, *, whole: bool) -> None:
+    """Compare the head of each stream; in part, only those that the rebuild has met."""
+    met = 0
+    async for _, stream, version, position in _rows(log, HEADS, 0):
+        told = rebuild.heads.get(stream)
+        met += told is not None
+        if told != (version, position) if told or whole else False:
+            raise LogDamaged(
+                f"the head of {stream} is at {position}, the log says {told and told[1]}",
+                position=told[1] if told else 0,
+            )
+    ((heads,),) = await log.ask("SELECT count(*) FROM heads")
+    ((streams,),) = await log.ask("SELECT count(*) FROM streams")
+    if met != len(rebuild.heads) or heads != streams:
+        raise LogDamaged(f"{heads} heads are kept for {streams} streams")
+
+
+async def check_names(log: Standing, rebuild: Rebuild, *, whole: bool) -> None:
+    """Compare whose each name is; in part, only those that have moved."""
+    left = dict(rebuild.names)
+    async for name, *holder in _rows(log, NAMES, ""):
+        told = left.pop(name, None)
+        if read_holder(*holder) != told and (told or whole):
+            raise LogDamaged(
+                f"the name {name!r} is kept for {holder[0]}, the log says {told and told.stream}"
+            )
+    for name, told in left.items():
+        raise LogDamaged(f"the name {name!r} is {told.stream}'s, and is not kept")
+
+
+async def check_keys(log: Standing, records: Sequence[Record]) -> None:
+    """Compare where some keys are said to have been used."""
+    used = [record for record in records if record.key is not None]
+    if not used:
+        return
+    wanted = msgspec.json.encode([record.key for record in used]).decode()
+    kept = dict(await log.ask(KEYS, (wanted,)))
+    for record in used:
+        if (found := kept.get(record.key)) != record.position:
+            raise LogDamaged(
+                f"the key {record.key!r} at position {record.position} is kept for {found}",
+                position=record.position,
+            )
+
+
+async def check_key_count(log: Standing, rebuild: Rebuild) -> None:
+    """See that no key is kept that no record has."""
+    ((kept,),) = await log.ask("SELECT count(*) FROM keys")
+    if kept != rebuild.keyed:
+        raise LogDamaged(f"{kept} keys are kept, the log has {rebuild.keyed}")
+
+
+async def kept_views(log: Standing) -> dict[str, Kept]:
+    """Read the views that were kept, each whole."""
+    views = {}
+    for (view,) in await log.ask(KEPT):
+        if (kept := await _kept(log, view)) is None:
+            raise LogDamaged(f"the kept view {view} is not what was kept")
+        views[view] = kept
+    return views
+
+
+async def _kept(log: Standing, view: str) -> Kept | None:
+    try:
+        return await log.kept(view)
+    except (AssertionError, ValueError):
+        return None
+
+
+async def check_kept(log: Standing, view: str, kept: Kept, rebuild: Rebuild) -> None:
+    """Compare the living machines as they were kept with what they are at the same position."""
+    if view != VIEW:
+        return
+    cells = Cells(log)
+    try:
+        await cells.unpack(kept.parts)
+    except (EventvmError, msgspec.MsgspecError, ValueError) as problem:
+        raise LogDamaged(f"the kept view {view} cannot be read: {problem}") from problem
+    for id_ in cells.living.keys() | rebuild.living.keys():
+        one, told = cells.living.get(id_), rebuild.living.get(id_)
+        if one is None or one.machine != told:
+            raise LogDamaged(f"the kept view {view} has another {id_} than the log", position=kept.tree.size)
+
+
+async def _rows(log: Standing, query: str, after: Any) -> AsyncIterator[tuple[Any, ...]]:
+    """Give the rows of a table page by page, in the order of their first column."""
+    while rows := await log.ask(query, (after, PAGE)):
+        for row in rows:
+            yield tuple(row)
+        after = rows[-1][0]
