@@ -36,6 +36,20 @@ class Paper:
         """Write one line."""
         self._out.write(text + "\n")
 
+    def pairs(self, told: Iterable[tuple[str, str]]) -> None:
+        """Write names with their values, one below the other; what has no value is left out."""
+        for name, value in told:
+            if value:
+                self.line(f"{self.ink(f'{name:<12}', 'dim')} {value}")
+
+    def clear(self) -> None:
+        """Begin a new page: an empty screen, or an empty line where there is no screen."""
+        self._out.write("\x1b[H\x1b[J" if self._out.isatty() else "\n")
+
+    def flush(self) -> None:
+        """Let what is written be seen at once."""
+        self._out.flush()
+
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 4) -> None:
         """Write aligned columns; cells may be dyed."""
         cells = [[self.ink(head, "dim") for head in heads], *map(list, rows)]
