@@ -9,7 +9,7 @@ counts from when it was so. Wall clocks go back, so instants are clamped to the 
 from collections.abc import Iterable, Iterator
 
 from eventvm import commands, events
-from eventvm.errors import EventvmError
+from eventvm.errors import NoSuchMachine
 from eventvm.events import Unknown
 from eventvm.ledger import Ledger
 from eventvm.machine import Machine, evolve
@@ -17,19 +17,6 @@ from eventvm.record import Record
 from eventvm.views import Definitions, Transition, defined, first, of_machine, transition
 
 Labels = dict[str, str]
-
-
-class NoSuchMachine(EventvmError):
-    """The log tells of no machine of this name, as far as it was asked."""
-
-    http_status = 404
-    exit_code = 6
-    hint = "`eventvm list --all` names every machine that there is; `--id` takes an id"
-
-    def __init__(self, name: str) -> None:
-        """Keep what was asked for."""
-        self.name = name
-        super().__init__(f"the log tells of no machine {name!r}")
 
 
 class Past:

@@ -21,8 +21,8 @@ def rfc3339(wall: int) -> str:
 
 
 def briefly(wall: int) -> str:
-    """Write it for people: to the second, and only as precise beyond that as it has to be."""
-    return re.sub(r"\.?0*Z\Z", "Z", rfc3339(wall))
+    """Write it for people: to the millisecond, and to the second where that is exact."""
+    return f"{rfc3339(wall)[:-7].removesuffix('.000')}Z"
 
 
 def wall_of(moment: datetime) -> int:

@@ -25,16 +25,19 @@ class Change(Struct, frozen=True):
 
 
 def changed(one: Pasts, other: Pasts) -> Iterator[Change]:
-    """Name what differs between two moments, machine by machine; None stands for one that is not there."""
+    """Name what differs between two moments; a machine that is on one side alone is one change."""
     for id_ in sorted(one.machines.keys() | other.machines.keys()):
         before, after = _machine(one, id_), _machine(other, id_)
-        some = after or before
-        if some is None:
-            continue
-        told, tells = _told(before), _told(after)
-        for what in tells or told:
-            if (was := told.get(what)) != (now := tells.get(what)):
-                yield Change(id_, some.name, what, was, now)
+        if before is not None and after is not None:
+            told, tells = _told(before), _told(after)
+            differing = (what for what in told if told[what] != tells[what])
+            yield from (Change(id_, after.name, what, told[what], tells[what]) for what in differing)
+        elif (there := before or after) is not None:
+            yield Change(id_, there.name, "phase", before and _title(before), after and _title(after))
+
+
+def _title(machine: Machine) -> str:
+    return machine.rules.definition.title(machine.phase)
 
 
 def _machine(pasts: Pasts, id: str) -> Machine | None:  # noqa: A002  # the word of the domain
@@ -42,12 +45,10 @@ def _machine(pasts: Pasts, id: str) -> Machine | None:  # noqa: A002  # the word
     return past.machine if past is not None and past.was else None
 
 
-def _told(machine: Machine | None) -> dict[str, Any]:
-    if machine is None:
-        return {}
+def _told(machine: Machine) -> dict[str, Any]:
     request = machine.request
     told = {field: getattr(machine, field) for field in FIELDS}
-    told["phase"] = machine.rules.definition.title(machine.phase)
+    told["phase"] = _title(machine)
     told["request"] = None if request is None else request.command.verb
     told["labels"] = machine.spec.labels
     told["cpus"], told["memory"], told["storage"] = (

@@ -16,7 +16,6 @@ from eventvm.cli import demo, discover, events, ledger, log, machines, run
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
-
 VERBS = (
     demo,
     run,

@@ -127,7 +127,8 @@ def row(record: Record, name: str) -> Row:
     event = record.event
     return {
         "position": record.position, "name": name, "stream": record.stream, "version": record.version,
-        "type": tag(record), "at": times.rfc3339(when(record)), "recorded_at": times.rfc3339(record.recorded_at),
+        "type": tag(record), "at": times.rfc3339(when(record)),
+        "recorded_at": times.rfc3339(record.recorded_at),
         "reason": "" if isinstance(event, Unknown) else why(event), "actor": record.actor,
         "key": record.key, "cause": record.cause or None, "data": public(_said(record)),
     }  # fmt: skip

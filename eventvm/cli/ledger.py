@@ -16,11 +16,11 @@ from eventvm.audit.changes import Billed, rebilled
 from eventvm.cli import moment, place, reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row
-from eventvm.errors import BadInput
+from eventvm.errors import BadInput, NoSuchMachine
 from eventvm.events import Unknown, why
 from eventvm.ledger import Entry, Interval
 from eventvm.log import EventLog
-from eventvm.past import NoSuchMachine, Past, Pasts, periods
+from eventvm.past import Past, Pasts, periods
 from eventvm.spec import Shape
 from eventvm.times import briefly, length, rfc3339
 from eventvm.views import tag
@@ -47,7 +47,7 @@ def describe(verbs: Any) -> None:
     summing = _verb(asked, "totals", totals, "add them up, by machine, label, meter, shape, day or month")
     summing.add_argument(
         "--by", type=_keys, default=MACHINES, metavar="KEYS",
-        help=f"what is told apart: {', '.join(KEYS)} or label:KEY, with commas (default: {','.join(MACHINES)})",
+        help=f"what is told apart: {', '.join(KEYS)}, label:KEY; with commas (default: {','.join(MACHINES)})",
     )  # fmt: skip
     compared = _verb(
         asked, "diff", diff, "say which lines changed between two moments of knowing, and by which event"
@@ -230,7 +230,8 @@ def _asked_for(bill: Bill, one: Entry) -> bool:
 
 def _entry(past: Past, one: Entry) -> Row:
     return {
-        "position": one.position, **_named(past), "meter": one.meter, "subject": one.subject, "edge": one.edge,
+        "position": one.position, **_named(past), "meter": one.meter, "subject": one.subject,
+        "edge": one.edge,
         "reason": one.reason, "at": rfc3339(one.at.wall), "recorded_at": rfc3339(one.recorded_at),
         "corrected_by": one.corrected_by or None, "source": one.source, **_shape(one.shape),
     }  # fmt: skip
@@ -284,7 +285,8 @@ def _interval(part: Part) -> Row:
         **_named(part.past), "meter": one.meter, "subject": one.subject, "begin": rfc3339(cut.begin),
         "end": None if cut.end is None else rfc3339(cut.end), "ns": str(cut.ns), "basis": one.basis,
         **_shape(one.shape), "start_position": one.start.position, "start_reason": one.start.reason,
-        "stop_position": None if stop is None else stop.position, "stop_reason": "" if stop is None else stop.reason,
+        "stop_position": None if stop is None else stop.position,
+        "stop_reason": "" if stop is None else stop.reason,
         "corrected_by": [entry.corrected_by for entry in (one.start, stop) if entry and entry.corrected_by],
     }  # fmt: skip
 

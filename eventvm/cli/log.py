@@ -5,16 +5,27 @@ import os
 from pathlib import Path
 from typing import Any
 
+from eventvm.cli import difference, export, replay, shadow
 from eventvm.cli.paper import Paper
 from eventvm.errors import BadInput
 from eventvm.log import Backup
 from eventvm.logs import open_log, restore
 
+GROUP = (
+    replay,
+    difference,
+    shadow,
+    export,
+)
+"""The modules that describe further verbs of the group, in the order of the help."""
+
 
 def describe(verbs: Any) -> None:
     """Describe the group's verbs and their options."""
-    group = verbs.add_parser("log", help="back a log up, and restore it")
+    group = verbs.add_parser("log", help="replay, compare, export, back up: what is done to a log as a whole")
     asked = group.add_subparsers(dest="log_verb", metavar="VERB", required=True)
+    for module in GROUP:
+        module.describe(asked)
     _backup(asked)
     _restore(asked)
 

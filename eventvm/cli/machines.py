@@ -88,9 +88,9 @@ async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog, pasts
 
 
 def _show(paper: Paper, options: argparse.Namespace, pasts: Pasts, asked: reading.Asked) -> None:
-    rows = (account(past, asked.as_of) for past in pasts if _wanted(past.machine, options))
-    sheet.shown(paper, options.output, _columns(paper), sorted(rows, key=lambda row: (row["name"], row["id"])),
-                "no machines")  # fmt: skip
+    wanted = [past for past in pasts if _wanted(past.machine, options)]
+    rows = [account(past, asked.as_of) for past in sorted(wanted, key=lambda past: past.machine.name)]
+    sheet.shown(paper, options.output, _columns(paper), rows, "no machines")
 
 
 def _wanted(machine: Machine, options: argparse.Namespace) -> bool:

@@ -10,11 +10,12 @@ from msgspec import Struct
 from eventvm.cli import moment, place
 from eventvm.cli.progress import Progress
 from eventvm.clock import Clock
+from eventvm.errors import NoSuchMachine
 from eventvm.ledger import Interval, Ledger
 from eventvm.log import PAGE, EventLog
 from eventvm.logs import open_log
 from eventvm.observation import Instant
-from eventvm.past import NoSuchMachine, Past, Pasts
+from eventvm.past import Past, Pasts
 from eventvm.record import Record
 from eventvm.views import of_machine
 
