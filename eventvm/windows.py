@@ -1,18 +1,17 @@
-"""Windows of time, half open, and what of the ledger lies in them: months, days, shares and sums; pure.
+"""Windows of time, half open, and what of an interval lies in them: months, days and shares; pure.
 
 A window is cut by wall time. What of an interval lies in a window is its share: the part of the interval's
 length that its wall time has there. So the shares of windows that meet sum up to the length, to the
 nanosecond, also where the wall clock was set while the interval was measured by boot time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from typing import Literal
 
 from msgspec import Struct
 
 from eventvm.ledger import Interval
-from eventvm.spec import Shape
 from eventvm.times import EPOCH
 from eventvm.times import wall_of as wall
 
@@ -35,6 +34,10 @@ class Window(Struct, frozen=True):
             return None
         return Window(begin, end, self.name)
 
+    def holds(self, at: int) -> bool:
+        """Say whether an instant lies in it."""
+        return (self.begin is None or self.begin <= at) and (self.end is None or at < self.end)
+
 
 class Share(Struct, frozen=True, gc=False):
     """What of an interval lies in a window."""
@@ -55,16 +58,12 @@ def share(interval: Interval, window: Window, until: int) -> Share | None:
     low = interval.begin if window.begin is None else min(max(interval.begin, window.begin), end)
     high = end if window.end is None else min(max(interval.begin, window.end), end)
     if interval.begin == end:
-        return Share(interval, interval.begin, interval.end, interval.ns) if _holds(window, end) else None
+        return Share(interval, interval.begin, interval.end, interval.ns) if window.holds(end) else None
     if low >= high:
         return None
     ns = _passed(interval, end, high) - _passed(interval, end, low)
     goes_on = interval.end is None and high == end
     return Share(interval, low, None if goes_on else high, ns)
-
-
-def _holds(window: Window, at: int) -> bool:
-    return (window.begin is None or window.begin <= at) and (window.end is None or at < window.end)
 
 
 def _passed(interval: Interval, end: int, at: int) -> int:
@@ -99,47 +98,3 @@ def _next(begin: datetime, unit: Unit) -> datetime:
     if unit == "month":
         return begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1, fold=0)
     return begin + timedelta(days=1)  # the zone's own clock: the day of a change has 23 or 25 hours
-
-
-# --- sums -----------------------------------------------------------------------------------------------
-
-
-class Line(Struct, frozen=True):
-    """What a sum is of; what it was not asked to tell apart is empty."""
-
-    window: str = ""
-    machine: str = ""
-    meter: str = ""
-    subject: str = ""
-    shape: Shape | None = None
-    labels: tuple[str, ...] = ()
-
-
-class Sum(Struct, frozen=True):
-    """What the shares of one line come to."""
-
-    ns: int = 0
-    milli_cpu_ns: int = 0
-    """Thousandths of a CPU, times nanoseconds."""
-    memory_byte_ns: int = 0
-    storage_byte_ns: int = 0
-
-    def __add__(self, other: "Sum") -> "Sum":
-        return Sum(
-            self.ns + other.ns, self.milli_cpu_ns + other.milli_cpu_ns,
-            self.memory_byte_ns + other.memory_byte_ns, self.storage_byte_ns + other.storage_byte_ns,
-        )  # fmt: skip
-
-
-def amount(share: Share) -> Sum:
-    """Say what a share comes to."""
-    shape = share.interval.shape
-    return Sum(share.ns, share.ns * shape.milli_cpus, share.ns * shape.memory, share.ns * shape.storage)
-
-
-def summed(shares: Iterable[tuple[Line, Share]]) -> dict[Line, Sum]:
-    """Add up the shares of each line, in the order in which the lines came."""
-    sums: dict[Line, Sum] = {}
-    for line, one in shares:
-        sums[line] = sums.get(line, Sum()) + amount(one)
-    return sums

@@ -29,10 +29,10 @@ VERBS = (
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that shows what it was given plain, like every other error here."""
+    """A parser whose errors are a sentence and a hint, like every other error here."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(plain(message))
+        self.exit(2, f"{self.prog}: {plain(message)}\nhint: `{self.prog} --help` tells what it takes\n")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,32 +2,32 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from eventvm import limits, times
 from eventvm.audit import moments
 from eventvm.audit.changes import Billed, rebilled
+from eventvm.bill import KEYS, Asked, Line, Part, Sum, parts, totals
 from eventvm.cli import moment, place, reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row
 from eventvm.errors import BadInput, NoSuchMachine
 from eventvm.events import Unknown, why
-from eventvm.ledger import Entry, Interval
+from eventvm.ledger import Entry
 from eventvm.log import EventLog
-from eventvm.past import Past, Pasts, periods
+from eventvm.past import Past, Pasts
 from eventvm.spec import Shape
 from eventvm.times import briefly, length, rfc3339
 from eventvm.views import tag
-from eventvm.windows import Line, Share, Sum, Unit, Window, calendar, month, share, summed
+from eventvm.windows import Share, Window, month
 
-KEYS = ("machine", "meter", "subject", "shape", "day", "month")
 MACHINES = ("machine", "meter")
+AMOUNTS = ("ns", "milli_cpu_ns", "memory_byte_ns", "storage_byte_ns")
 HOUR_NS = 3_600_000_000_000
 
 
@@ -44,9 +44,9 @@ def describe(verbs: Any) -> None:
         "list the entries: what turned a meter on or off, when, and since when that is known",
     )
     _verb(asked, "intervals", intervals, "list the stretches of time in which a meter counted")
-    summing = _verb(asked, "totals", totals, "add them up, by machine, label, meter, shape, day or month")
+    summing = _verb(asked, "totals", summed, "add them up, by machine, label, meter, shape, day or month")
     summing.add_argument(
-        "--by", type=_keys, default=MACHINES, metavar="KEYS",
+        "--by", type=lambda text: tuple(text.split(",")), default=MACHINES, metavar="KEYS",
         help=f"what is told apart: {', '.join(KEYS)}, label:KEY; with commas (default: {','.join(MACHINES)})",
     )  # fmt: skip
     compared = _verb(
@@ -90,14 +90,6 @@ def _verb(verbs: Any, name: str, run: Any, does: str) -> Any:
     return verb
 
 
-def _keys(text: str) -> tuple[str, ...]:
-    keys = tuple(text.split(","))
-    for key in keys:
-        if key not in KEYS and not re.fullmatch(r"label:.+", key):
-            raise argparse.ArgumentTypeError(f"{limits.shown(key)} is none of {', '.join(KEYS)}, label:KEY")
-    return keys
-
-
 def _month(text: str) -> tuple[int, int]:
     told = re.fullmatch(r"(\d{4})-(\d\d)", text, re.ASCII)
     if told is None or not (1 <= int(told[2]) <= 12 and 1 <= int(told[1]) <= 9998):  # noqa: PLR2004  # a calendar's
@@ -108,64 +100,19 @@ def _month(text: str) -> tuple[int, int]:
 # --- what is asked for ----------------------------------------------------------------------------------
 
 
-class Part(Struct, frozen=True):
-    """What of a share is billed to whom: the machine, and the labels that it had then."""
-
-    past: Past
-    labels: dict[str, str]
-    share: Share
-
-
-class Bill:
-    """The pieces of the ledger that were asked for."""
-
-    def __init__(self, options: argparse.Namespace, asked: reading.Asked) -> None:
-        self.options = options
-        self.asked = asked
-        self.window = _window(options)
-        self.keys: tuple[str, ...] = getattr(options, "by", ())
-        self.labels: list[str] = getattr(options, "label", [])
-        self._by_label = self.labels or any(key.startswith("label:") for key in self.keys)
-
-    def pasts(self, pasts: Pasts) -> list[Past]:
-        """Choose the machines."""
-        if not self.options.names:
-            return list(pasts)
-        find = pasts.known if self.options.id else pasts.named
-        return [find(name) for name in dict.fromkeys(self.options.names)]
-
-    def parts(self, pasts: Pasts, windows: Iterable[Window] = ()) -> Iterator[tuple[Window, Part]]:
-        """Cut the intervals to the windows, and to the time in which a label was so."""
-        cuts = list(windows) or [self.window]
-        for past in self.pasts(pasts):
-            for interval in reading.intervals(past.ledger, self.asked):
-                if self.options.meter in (None, interval.meter):
-                    for labelled, labels in self._labelled(past):
-                        yield from self._cut(Part(past, labels, _whole(interval)), labelled, cuts)
-
-    def _labelled(self, past: Past) -> Iterator[tuple[Window, dict[str, str]]]:
-        if not self._by_label:
-            yield Window(), past.machine.spec.labels
-            return
-        for begin, end, labels in periods(past.labelled):
-            if all(_has(labels, *label.partition("=")) for label in self.labels):
-                yield Window(begin, end), labels
-
-    def _cut(self, part: Part, labelled: Window, cuts: list[Window]) -> Iterator[tuple[Window, Part]]:
-        interval = part.share.interval
-        for cut in cuts:
-            met = cut.meets(labelled)
-            found = None if met is None else share(interval, met, self.asked.as_of.wall)
-            if found is not None:
-                yield cut, Part(part.past, part.labels, found)
+def _bill(options: argparse.Namespace, asked: reading.Asked) -> Asked:
+    return Asked(
+        as_of=asked.as_of, cut=asked.at is not None, window=_window(options), meter=options.meter or "",
+        labels=tuple(getattr(options, "label", ())), keys=getattr(options, "by", MACHINES), zone=options.zone,
+    )  # fmt: skip
 
 
-def _whole(interval: Interval) -> Share:
-    return Share(interval, interval.begin, interval.end, interval.ns)
-
-
-def _has(labels: dict[str, str], key: str, said: str, value: str) -> bool:
-    return key in labels and (not said or labels[key] == value)
+def _chosen(options: argparse.Namespace, pasts: Pasts) -> list[Past]:
+    """Give the machines that were named, else all."""
+    if not options.names:
+        return list(pasts)
+    find = pasts.known if options.id else pasts.named
+    return [find(name) for name in dict.fromkeys(options.names)]
 
 
 def _window(options: argparse.Namespace) -> Window:
@@ -186,10 +133,9 @@ def _window(options: argparse.Namespace) -> Window:
     return Window(begin, end)
 
 
-async def _folded(options: argparse.Namespace) -> tuple[Bill, Pasts]:
+async def _folded(options: argparse.Namespace) -> tuple[Asked, list[Past]]:
     async with reading.opened(options) as (log, asked):
-        bill = Bill(options, asked)
-        return bill, await reading.folded(log, asked)
+        return _bill(options, asked), _chosen(options, await reading.folded(log, asked))
 
 
 # --- show -----------------------------------------------------------------------------------------------
@@ -197,13 +143,8 @@ async def _folded(options: argparse.Namespace) -> tuple[Bill, Pasts]:
 
 async def entries(paper: Paper, options: argparse.Namespace) -> int:
     """List entries."""
-    bill, pasts = await _folded(options)
-    rows = (
-        _entry(past, one)
-        for past in bill.pasts(pasts)
-        for one in past.ledger.known()
-        if _asked_for(bill, one)
-    )
+    asked, pasts = await _folded(options)
+    rows = (_entry(past, one) for past in pasts for one in past.ledger.known() if _asked_for(asked, one))
     columns = (
         Column("position", lambda row: str(row["position"])),
         Column("machine", lambda row: paper.ink(row["name"], "bold")),
@@ -218,14 +159,9 @@ async def entries(paper: Paper, options: argparse.Namespace) -> int:
     return 0
 
 
-def _asked_for(bill: Bill, one: Entry) -> bool:
-    window, at = bill.window, bill.asked.at
-    return (
-        bill.options.meter in (None, one.meter)
-        and (at is None or one.at.wall <= at)
-        and (window.begin is None or one.at.wall >= window.begin)
-        and (window.end is None or one.at.wall < window.end)
-    )
+def _asked_for(asked: Asked, one: Entry) -> bool:
+    by_then = not asked.cut or one.at.wall <= asked.as_of.wall
+    return asked.meter in ("", one.meter) and by_then and asked.window.holds(one.at.wall)
 
 
 def _entry(past: Past, one: Entry) -> Row:
@@ -258,8 +194,8 @@ def _stamp(text: str | None) -> str:
 
 async def intervals(paper: Paper, options: argparse.Namespace) -> int:
     """List intervals, cut to the window."""
-    bill, pasts = await _folded(options)
-    rows = (_interval(part) for _, part in bill.parts(pasts))
+    asked, pasts = await _folded(options)
+    rows = map(_interval, parts(pasts, asked))
     columns = (
         Column("machine", lambda row: paper.ink(row["name"], "bold")),
         Column("meter", lambda row: paper.ink(_meter(row))),
@@ -294,61 +230,34 @@ def _interval(part: Part) -> Row:
 # --- totals ---------------------------------------------------------------------------------------------
 
 
-async def totals(paper: Paper, options: argparse.Namespace) -> int:
+async def summed(paper: Paper, options: argparse.Namespace) -> int:
     """Add up what lies in the window, line by line."""
-    bill, pasts = await _folded(options)
-    found = [(_line(bill.keys, cut, part), part) for cut, part in bill.parts(pasts, _windows(bill, pasts))]
-    sums = summed((line, part.share) for line, part in found)
-    bases: dict[Line, set[str]] = {}
-    for line, part in found:
-        bases.setdefault(line, set()).add(part.share.interval.basis)
-    rows = (_total(bill.keys, pasts, line, whole, bases[line]) for line, whole in sums.items())
-    sheet.shown(paper, options.output, tuple(_total_columns(paper, bill.keys)), rows, "nothing was counted")
+    asked, pasts = await _folded(options)
+    named = {past.machine.id: past for past in pasts}
+    rows = (_total(asked.keys, named, line, whole) for line, whole in totals(pasts, asked).items())
+    columns = tuple(_total_columns(paper, asked.keys))
+    sheet.shown(paper, options.output, columns, rows, "nothing was counted")
     return 0
 
 
-def _windows(bill: Bill, pasts: Pasts) -> list[Window]:
-    """Cut the time that was asked for into the days or months that are told apart, if any are."""
-    unit: Unit | None = "day" if "day" in bill.keys else "month" if "month" in bill.keys else None
-    if unit is None:
-        return []
-    begin, end = bill.window.begin, bill.window.end
-    ones = [part.share for _, part in bill.parts(pasts)]
-    if not ones:
-        return []
-    begin = min(one.begin for one in ones) if begin is None else begin
-    ends = (bill.asked.as_of.wall if one.end is None else one.end for one in ones)
-    return list(calendar(unit, Window(begin, max(ends) + 1 if end is None else end), bill.options.zone))
-
-
-def _line(keys: tuple[str, ...], cut: Window, part: Part) -> Line:
-    one = part.share.interval
-    return Line(
-        window=cut.name if {"day", "month"} & {*keys} else "",
-        machine=one.machine if "machine" in keys else "",
-        meter=one.meter if "meter" in keys else "",
-        subject=one.subject if "subject" in keys else "",
-        shape=one.shape if "shape" in keys else None,
-        labels=tuple(part.labels.get(key[6:], "") for key in keys if key.startswith("label:")),
-    )
-
-
-def _total(keys: tuple[str, ...], pasts: Pasts, line: Line, whole: Sum, bases: set[str]) -> Row:
+def _total(keys: tuple[str, ...], named: dict[str, Past], line: Line, whole: Sum) -> Row:
     row: Row = {}
     labels = iter(line.labels)
     for key in keys:
         match key:
             case "machine":
-                row |= _named(pasts.known(line.machine))
+                row |= _named(named[line.machine])
             case "shape":
                 assert line.shape is not None
                 row |= _shape(line.shape)
             case "day" | "month":
                 row[key] = line.window
+            case "meter" | "subject":
+                row[key] = getattr(line, key)
             case _:
-                row[key] = next(labels) if key.startswith("label:") else getattr(line, key)
-    amounts = {field: str(getattr(whole, field)) for field in Sum.__struct_fields__}
-    return row | amounts | {"clocks": sorted(bases)}
+                row[key] = next(labels)
+    amounts = {field: str(getattr(whole, field)) for field in AMOUNTS}
+    return row | amounts | {"clocks": sorted(whole.clocks)}
 
 
 def _total_columns(paper: Paper, keys: tuple[str, ...]) -> Iterator[Column]:
@@ -386,8 +295,7 @@ async def diff(paper: Paper, options: argparse.Namespace) -> int:
     options.known_at = None
     async with reading.opened(options) as (log, asked):
         one, other = [await known.known(log) for known in moments_known]
-        bill = Bill(options, asked)
-        before, after = [await _shares(log, bill, known) for known in (one, other)]
+        before, after = [await _shares(log, options, asked, known) for known in (one, other)]
         found = list(rebilled(before[1], after[1], (one, other)))
         rows = [await _changed(log, (before[0], after[0]), line) for line in found]
     columns = (
@@ -402,15 +310,16 @@ async def diff(paper: Paper, options: argparse.Namespace) -> int:
     return 1 if rows else 0
 
 
-async def _shares(log: EventLog, bill: Bill, known: int) -> tuple[Pasts, list[Share]]:
+async def _shares(
+    log: EventLog, options: argparse.Namespace, asked: reading.Asked, known: int
+) -> tuple[Pasts, list[Share]]:
     """Draw the bill up as it was known; a machine that was not known yet has no lines."""
-    asked = replace(bill.asked, known=known)
-    pasts = await reading.folded(log, asked)
-    drawn = Bill(bill.options, asked)
+    pasts = await reading.folded(log, replace(asked, known=known))
     try:
-        return pasts, [part.share for _, part in drawn.parts(pasts)]
+        chosen = _chosen(options, pasts)
     except NoSuchMachine:
-        return pasts, []
+        chosen = []
+    return pasts, [part.share for part in parts(chosen, _bill(options, asked))]
 
 
 async def _changed(log: EventLog, pasts: tuple[Pasts, Pasts], line: Billed) -> Row:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eventvm import times
+from eventvm.bill import has
 from eventvm.cli import reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row
@@ -100,13 +101,8 @@ def _wanted(machine: Machine, options: argparse.Namespace) -> bool:
         and options.phase in (None, machine.phase, definition.title(machine.phase))
         and options.lifecycle in (None, machine.rules.name)
         and machine.name.startswith(options.prefix)
-        and all(_labelled(machine, *label.partition("=")) for label in options.label)
+        and all(has(machine.spec.labels, label) for label in options.label)
     )
-
-
-def _labelled(machine: Machine, key: str, said: str, value: str) -> bool:
-    has = machine.spec.labels.get(key)
-    return has is not None and (not said or has == value)
 
 
 def _columns(paper: Paper) -> tuple[Column, ...]:
