@@ -370,7 +370,7 @@ class LogRestored(Happened, frozen=True, gc=False, tag="log.restored"):
     """The log that the backup was made of."""
 
 
-class Imported(Happened, frozen=True, gc=False, tag="foreign.imported"):
+class Imported(Happened, frozen=True, gc=False, tag="log.imported"):
     """An event of another system, taken in as it was told, at its own time; no machine follows from it."""
 
     id: str

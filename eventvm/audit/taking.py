@@ -12,7 +12,7 @@ from base64 import b64decode
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +31,7 @@ from eventvm.record import Record
 LINE_BYTES = 8 * limits.EVENT_BYTES
 """The longest line that is read: an event stands in it at most twice, and has limits of its own."""
 CHUNK_BYTES = 65_536
+T = TypeVar("T")
 
 Numbered = tuple[int, bytes]
 """The number of a line, and the value that begins on it."""
@@ -184,6 +185,12 @@ class Opening(Scope, frozen=True, kw_only=True):
     form: int
 
 
+class Closing(Scope, frozen=True, kw_only=True):
+    """What the last of the CloudEvents says."""
+
+    records: int
+
+
 def taken(file: BinaryIO) -> "Ours | Others":
     """Begin to read an export: our own, or the CloudEvents of another system."""
     numbered = values(file)
@@ -194,7 +201,7 @@ def taken(file: BinaryIO) -> "Ours | Others":
     if "eventvm" in first:
         return OurLines(line, value, numbered)
     again = chain([(line, value)], numbered)
-    if "eventbody" in first or (first.get("type") == EXPORTED and _scope(line, first).whole):
+    if "eventbody" in first or (first.get("type") == EXPORTED and _told(line, first, Scope).whole):
         return OurEvents(str(first.get("source")).removeprefix("/eventvm/"), again)
     return Others(again)
 
@@ -210,9 +217,10 @@ def _read(line: int, value: bytes, kind: Any) -> Any:
         raise BadExport(line, f"it is not what is written in an export: {problem}") from None
 
 
-def _scope(line: int, event: dict[str, Any]) -> Scope:
+def _told(line: int, event: dict[str, Any], kind: type[T]) -> T:
+    """Read what the CloudEvent that closes an export says of it."""
     try:
-        return msgspec.convert(event.get("data"), Scope)
+        return msgspec.convert(event.get("data"), kind)
     except msgspec.ValidationError as problem:
         raise BadExport(line, f"the end of the export says nothing of it: {problem}") from None
 
@@ -264,7 +272,7 @@ class Ours(ABC):
         """Give the records; whoever has taken the last one knows that all were as they had been."""
         links, line = Links(), 1
         for line, value in self._rest:
-            if self.closes(value):
+            if self.closes(line, value):
                 self.close(line, value, links)
                 break
             record = links.link(line, self._record(line, value))
@@ -283,7 +291,7 @@ class Ours(ABC):
             raise BadExport(line, f"it is no record: {problem}") from None
 
     @abstractmethod
-    def closes(self, value: bytes) -> bool:
+    def closes(self, line: int, value: bytes) -> bool:
         """Say whether it is the last line."""
 
     @abstractmethod
@@ -310,7 +318,7 @@ class OurLines(Ours):
         super().__init__(Lines(self._scope), rest)
         self.compare(line, value, self._form.opening())
 
-    def closes(self, value: bytes) -> bool:
+    def closes(self, line: int, value: bytes) -> bool:
         return value.startswith(b'{"end"')
 
     def close(self, line: int, value: bytes, links: Links) -> None:
@@ -330,11 +338,11 @@ class OurEvents(Ours):
     def __init__(self, origin: str, rest: Iterator[Numbered]) -> None:
         super().__init__(CloudEvents(Scope(origin, 0, "", whole=True)), rest)
 
-    def closes(self, value: bytes) -> bool:
-        return EXPORTED.encode() in value and msgspec.json.decode(value).get("type") == EXPORTED
+    def closes(self, line: int, value: bytes) -> bool:
+        return EXPORTED.encode() in value and _object(line, value).get("type") == EXPORTED
 
     def close(self, line: int, value: bytes, links: Links) -> None:
-        scope = _scope(line, _object(line, value))
+        scope = _told(line, _object(line, value), Scope)
         links.close(line, scope)
         self._form.scope = scope
         self.compare(line, value, self._form.closing())
@@ -385,10 +393,11 @@ class Others:
 
     def _close(self, line: int, told: dict[str, Any], count: int) -> None:
         """Hold a part of a log of ours against what its end says."""
-        data = told.get("data")
-        said = data.get("records") if isinstance(data, dict) else None
-        if said != count or next(self._rest, None) is not None:
-            raise BadExport(line, f"it closes an export of {said} events, and that is not what is here")
+        said = _told(line, told, Closing)
+        if said.whole or said.records != count or next(self._rest, None) is not None:
+            raise BadExport(
+                line, f"it closes an export of {said.records} events, and that is not what is here"
+            )
 
 
 def foreign(line: int, told: dict[str, Any], now: Instant) -> Imported:
