@@ -172,7 +172,7 @@ def _same(whole, edited, form):
 
 @pytest.mark.parametrize("form", ["cloudevents", "cloudevents-batch"])
 def test_an_export_of_ours_cannot_be_passed_off_as_another_systems(form):
-    """Its first record lacks what is hashed, so that all look foreign; the end says that it was the whole log."""
+    """Its first record lacks what is hashed, so that all look foreign; the end says that it was whole."""
     edited = written(form, FEW).replace(b'"eventbody"', b'"otherbody"', 1)
     with pytest.raises(BadExport, match="it closes an export"):
         everything(edited)
