@@ -2,8 +2,9 @@
 
 Two questions are kept apart. What was known is a prefix of the log: whoever folds gives no records beyond it.
 What was so at an instant is cut here, machine by machine: a machine is what its records make of it up to the
-last change of phase that was so by then, and what followed that by then. News of an exit that came late
-counts from when it was so. Wall clocks go back, so instants are clamped to the order of the records.
+last change of phase that was so by then, and what followed that by then. So news of an exit that came late
+counts from when it was so. Wall clocks go back: what follows a change of phase that had not come yet had not
+come either, whatever its own time says.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,23 +24,23 @@ class Past:
     """One machine as it was at an instant, or at the end of what is known."""
 
     __slots__ = (
-        "_at", "_following", "_over", "asked", "came", "changes", "folded", "held", "labelled", "last",
+        "_at", "_brief", "_following", "_over", "asked", "came", "changes", "folded", "held", "labelled",
         "ledger", "machine", "seen",
     )  # fmt: skip
 
-    def __init__(self, machine: Machine, at: int | None = None) -> None:
+    def __init__(self, machine: Machine, at: int | None = None, *, brief: bool = False) -> None:
         self._at = at
+        self._brief = brief
         self.machine = machine
         self.folded = machine
         """What it is at the end of what is known."""
         self._following = True
         """Whether what followed the last change of phase had followed by then."""
         self._over = False
-        self.last = 0
-        """The clamped wall time of the last record that counted."""
         self.ledger = Ledger()
-        """All its entries: they have a cut of their own."""
+        """All its entries: they have a cut of their own; none of them in brief."""
         self.changes: list[Transition] = []
+        """Its changes of phase; in brief the last one."""
         self.came: Record | None = None
         """The record that brought it into its phase."""
         self.asked: Record | None = None
@@ -55,24 +56,27 @@ class Past:
         """Fold one more of its records in."""
         before = self.folded
         after = self.folded = evolve(before, record.event, record.position)
-        self.ledger.add(before, record)
-        at = max(self.last, when(record))
+        if not self._brief:
+            self.ledger.add(before, record)
+        at = when(record)
         if after.spec.labels != before.spec.labels or not self.labelled:
-            self.labelled.append((at, after.spec.labels))
+            self.labelled.append((max(at, self.labelled[-1][0]) if self.labelled else at, after.spec.labels))
         if after.generation != before.generation:
             self._following = not (self._over or self._beyond(at))
             self._over = not self._following
         else:
             self._following = self._following and not self._beyond(at)
         if self._following:
-            self._count(before, record, after, at)
+            self._count(before, record, after)
 
     def _beyond(self, at: int) -> bool:
         return self._at is not None and at > self._at
 
-    def _count(self, before: Machine, record: Record, after: Machine, at: int) -> None:
-        self.machine, self.last = after, at
+    def _count(self, before: Machine, record: Record, after: Machine) -> None:
+        self.machine = after
         if (change := transition(before, record, after)) is not None:
+            if self._brief:
+                self.changes.clear()
             self.changes.append(change)
             self.came = record
         if isinstance(record.event, events.Requested):
@@ -96,9 +100,11 @@ class Past:
 class Pasts:
     """All machines as they were at an instant; it stops at what it cannot apply."""
 
-    def __init__(self, at: int | None = None, definitions: Definitions | None = None) -> None:
+    def __init__(self, at: int | None = None, *, brief: bool = False) -> None:
         self.at = at
-        self.definitions = definitions or Definitions()
+        self.brief = brief
+        """Whether only what they are is wanted, without the history and the ledger that led there."""
+        self.definitions = Definitions()
         self.machines: dict[str, Past] = {}
         self.position = 0
 
@@ -110,7 +116,9 @@ class Pasts:
         if not of_machine(record.stream):
             return None
         if (past := self.machines.get(record.stream)) is None:
-            past = self.machines[record.stream] = Past(first(record, self.definitions), self.at)
+            past = self.machines[record.stream] = Past(
+                first(record, self.definitions), self.at, brief=self.brief
+            )
         past.apply(record)
         return past
 
@@ -123,7 +131,7 @@ class Pasts:
         ones = [past for past in self.machines.values() if name in past.held]
         if not ones:
             raise NoSuchMachine(name)
-        return max(ones, key=lambda past: (name in past.machine.names, past.held[name]))
+        return max(ones, key=lambda past: past.held[name])
 
     def known(self, id: str) -> Past:  # noqa: A002  # the word of the domain
         """Give the machine of an id."""

@@ -48,7 +48,7 @@ class Shadow:
 
     def __init__(self, definition: Lifecycle) -> None:
         self.rules = Rules(definition)
-        self.truth = Pasts()
+        self.truth = Pasts(brief=True)
         self.records = 0
         """How many records of such machines there were."""
         self._shadows: dict[str, Machine] = {}

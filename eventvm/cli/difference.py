@@ -59,7 +59,7 @@ async def _moments(
     paper: Paper, options: argparse.Namespace, one: moment.Moment, other: moment.Moment
 ) -> int:
     async with reading.opened(options) as (log, _):
-        before, after = Pasts(), Pasts()
+        before, after = Pasts(brief=True), Pasts(brief=True)
         await reading.read(log, before.apply, until=await one.known(log))
         await reading.read(log, after.apply, until=await other.known(log))
     whole = [] if before.position == after.position else [_log("records", before.position, after.position)]
@@ -69,7 +69,7 @@ async def _moments(
 async def _files(paper: Paper, options: argparse.Namespace) -> int:
     async with open_log(options.one, read_only=True) as one, open_log(options.other, read_only=True) as other:
         at = await parted(one, other)
-        before, after = Pasts(), Pasts()
+        before, after = Pasts(brief=True), Pasts(brief=True)
         await reading.read(one, before.apply)
         await reading.read(other, after.apply)
     whole = [_log("records", before.position, after.position), _log("parts at", at, at)] if at else []

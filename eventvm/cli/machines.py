@@ -72,7 +72,7 @@ def _named(verbs: Any, name: str, does: str, example: str, run: Any) -> None:
 async def listed(paper: Paper, options: argparse.Namespace) -> int:
     """List machines, once or at every change."""
     async with reading.opened(options) as (log, asked):
-        pasts = await reading.folded(log, asked)
+        pasts = await reading.folded(log, asked, brief=True)
         _show(paper, options, pasts, asked)
         if options.watch and not asked.past:
             await _watch(paper, options, log, pasts)

@@ -85,9 +85,9 @@ async def read(
     return after
 
 
-async def folded(log: EventLog, asked: Asked) -> Pasts:
+async def folded(log: EventLog, asked: Asked, *, brief: bool = False) -> Pasts:
     """Fold all machines, as they were and as the log knew them."""
-    pasts = Pasts(asked.at)
+    pasts = Pasts(asked.at, brief=brief)
     await read(log, pasts.apply, until=asked.known)
     return pasts
 

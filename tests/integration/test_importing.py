@@ -25,7 +25,7 @@ forms = pytest.mark.parametrize("form", FORMS)
 TABLES = {
     "records": "SELECT r.*, s.stream FROM records r JOIN streams s ON s.id = r.stream ORDER BY position",
     "heads": "SELECT s.stream, version, position FROM heads h JOIN streams s ON s.id = h.stream ORDER BY 1",
-    "names": "SELECT * FROM names WHERE stream <> '' ORDER BY name",
+    "names": "SELECT * FROM names WHERE stream <> '' OR reserved <> '' ORDER BY name",
     "keys": "SELECT * FROM keys ORDER BY key",
     "tree": "SELECT * FROM tree",
 }
@@ -117,8 +117,10 @@ async def test_a_place_where_another_log_lived_is_refused(lived, tmp_path):
     await import_log(taken(BytesIO(data)), tmp_path / "again.db")
 
 
-async def test_many_streams_are_imported_in_many_batches(tmp_path, adding):
-    """A stream goes on batches after it began."""
+async def test_many_streams_are_imported_in_many_batches(tmp_path, adding, monkeypatch):
+    """A stream goes on batches after it began, and after it was forgotten."""
+    monkeypatch.setattr("eventvm.logs.sqlite.HEADS", 100)
+    monkeypatch.setattr("eventvm.logs.group_commit.HEADS", 100)
     async with open_log(tmp_path / "log.db") as log:
         tickets = [log.append(adding(f"x/{at}", 0, "a")) for at in range(3000)]
         tickets += [log.append(adding(f"x/{at}", 1, "b", key=f"k{at}")) for at in range(3000)]

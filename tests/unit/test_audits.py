@@ -138,6 +138,24 @@ def test_a_corrected_line_names_the_correction(life):
     assert line.before.ns - line.after.ns == SECOND
 
 
+def test_a_line_that_its_neighbour_moved_names_the_correction_of_that(life):
+    """After a reboot with a clock that was behind, the second start waits for the first stop."""
+    one = lived(life, c.Start())
+    one.tick(100)
+    one.send(c.Stop())
+    one.reboot("boot-2")
+    one.set_wall(-50)
+    one.send(c.Start())
+    one.tick(100)
+    size, stop = len(one.records), [entry for entry in one.entries if entry.edge == "stop"][-1]
+    truly = Instant(stop.at.wall - 60 * SECOND, stop.at.boot - 60 * SECOND, stop.at.boot_id)
+    one.send(c.Correct(position=stop.position, meter="compute", edge="stop", at=truly, reason="late"))
+    lines = list(rebilled(shares(one, size), shares(one, size + 1), (size, size + 1)))
+    assert [line.after.ns - line.before.ns for line in lines] == [-60 * SECOND, 0]
+    assert lines[1].before.begin - lines[1].after.begin == 50 * SECOND
+    assert [line.positions for line in lines] == [(size + 1,), (size + 1,)]
+
+
 # --- under another definition ---------------------------------------------------------------------------
 
 
@@ -174,6 +192,15 @@ def test_a_record_that_the_other_definition_forbids_is_named(life):
         ("running", "machine.stopped", "web-1")
     }
     assert stuck == []
+
+
+def test_what_follows_a_forbidden_record_is_judged_by_itself(life):
+    """One move is forbidden, and those after it are as legal as they were."""
+    path = ("Installing", "Installed", "Validating", "Starting", "Running")
+    one = lived(life, *map(c.Transition, path), lifecycle="plugin")
+    definition = altered("plugin", moves=lambda moves: moves["Installing"].remove("Installed"))
+    found, _, _ = shadowed(definition, told(one))
+    assert [(illegal.phase, illegal.event) for illegal in found] == [("Installing", "machine.transitioned")]
 
 
 def test_an_effect_that_is_not_there_any_more_is_named(life):

@@ -279,6 +279,14 @@ def test_a_wall_clock_that_is_put_back_costs_nothing(told):
     assert story.seconds() == HOUR
 
 
+def test_what_took_no_time_on_the_wall_is_billed_on_its_day(told):
+    """Though nothing that was counted lies beyond it."""
+    story = told().at("2026-05-04T09:00:00Z", c.Start())
+    story.life.set_wall(-2 * HOUR)
+    story.at("2026-05-04T08:00:00Z", c.Stop())
+    assert story.by("day") == {Line(window="2026-05-04"): HOUR}
+
+
 def test_over_a_reboot_of_the_host_the_wall_clock_counts(told):
     """And the bill says so."""
     story = told().at("2026-05-04T09:00:00Z", c.Start()).at("2026-05-04T09:30:00Z")

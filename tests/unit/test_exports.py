@@ -188,6 +188,14 @@ def test_a_file_that_was_cut_short_is_refused(form, end):
         everything(whole[: end % len(whole.rstrip(b"\n"))])
 
 
+@forms
+def test_a_file_that_lost_its_last_lines_is_refused(form):
+    """However many: each line by itself is what was exported."""
+    lines = written(form, FEW).splitlines(keepends=True)
+    for count in range(2, len(lines)):
+        assert refusal(b"".join(lines[:count])).line == count + 1
+
+
 LINES = {"jsonl": 0, "cloudevents": -1, "cloudevents-batch": 0}
 """What the line of position n is beyond n + 1."""
 

@@ -119,6 +119,18 @@ def test_labels_are_told_with_the_time_that_they_were_so(life):
     assert told == [(None, changed.wall, {"team": "a"}), (changed.wall, None, {"team": "b"})]
 
 
+def test_labels_follow_each_other_though_the_clock_was_put_back(life):
+    """No time has two of them, and none lies before it began."""
+    one = life("vm", Spec(labels={"team": "a"}))
+    one.create()
+    changed = one.tick(10).wall
+    one.send(c.Amend(labels={"team": "b"}))
+    one.set_wall(-3600)
+    one.send(c.Amend(labels={"team": "c"}))
+    told = [(begin, end) for begin, end, _ in periods(past(one).labelled)]
+    assert told == [(None, changed), (changed, changed), (changed, None)]
+
+
 # --- fleets ---------------------------------------------------------------------------------------------
 
 
@@ -218,6 +230,13 @@ def test_news_that_came_late_is_said_to_have_come_late(life):
     """Learned a hundred and five seconds after it was so."""
     one, _ = late(life)
     assert said(one, "The log learned of it", "1m 45s late") == (7,)
+
+
+def test_news_that_came_in_time_is_not(life):
+    """There is nothing to say of it."""
+    one = life("vm")
+    one.create()
+    assert not [text for text, _ in sentences(one) if "learned of it" in text]
 
 
 def test_each_interval_is_explained_with_both_its_records(life):
