@@ -161,12 +161,12 @@ async def show(paper: Paper, options: argparse.Namespace) -> int:
 
 def _lines(paper: Paper, row: Row) -> Iterator[tuple[str, str]]:
     yield "name", paper.ink(row["name"], "bold")
-    yield "id", row["id"]
+    yield "id", paper.ink(row["id"])
     quarantined = " (in quarantine)" if row["quarantined"] else ""
     yield "phase", paper.phase(row["phase"]) + paper.ink(quarantined, "red")
     yield "since", _stamp(row["since"])
     yield "because of", paper.ink(_because(row))
-    yield "recorded", _recorded(row)
+    yield "recorded", paper.ink(_recorded(row))
     yield "under way", paper.ink(_under_way(row), "yellow")
     yield "last seen", paper.ink(_seen(row))
     yield "lifecycle", paper.ink(row["lifecycle"])

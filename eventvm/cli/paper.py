@@ -33,7 +33,9 @@ class Paper:
         return self.ink(phase, PHASES.get(phase, ""))
 
     def text(self, text: str) -> None:
-        """Write a text as it is, which somebody else has made safe to show."""
+        """Write lines to the byte, as a program wants them; a terminal is shown them plain."""
+        if self._out.isatty():
+            text = "".join(f"{plain(line)}\n" for line in text.split("\n")[:-1])
         self._out.write(text)
 
     def line(self, text: str = "") -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from msgspec import json
 
 from eventvm.cli.paper import Paper
+from eventvm.errors import plain
 
 Row = dict[str, Any]
 FORMS = ("table", "json", "jsonl", "csv")
@@ -83,7 +84,16 @@ def one(paper: Paper, form: str, row: Row) -> None:
 
 
 def _text(row: Row) -> str:
-    return json.encode(row).decode()
+    """Write a row as JSON that steers no terminal: what cannot be printed is escaped, and reads back."""
+    text = json.encode(row).decode()
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(letter: str) -> str:
+    units = letter.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def _record(values: Iterable[object]) -> str:
@@ -92,5 +102,7 @@ def _record(values: Iterable[object]) -> str:
     return out.getvalue()
 
 
-def _flat(value: object) -> object:
-    return json.encode(value).decode() if isinstance(value, dict | list | tuple) else value
+def _flat(value: object) -> str:
+    if value is None:
+        return ""
+    return plain(json.encode(value).decode() if isinstance(value, dict | list | tuple) else value)
