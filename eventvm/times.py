@@ -17,7 +17,7 @@ _STAMP = re.compile(
 def rfc3339(wall: int) -> str:
     """Write nanoseconds since 1970 as RFC 3339, to the nanosecond."""
     seconds, ns = divmod(wall, SECOND_NS)
-    return f"{EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
+    return f"{(EPOCH + timedelta(seconds=seconds)).isoformat()[:19]}.{ns:09d}Z"
 
 
 def briefly(wall: int) -> str:

@@ -90,7 +90,7 @@ async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog, pasts
 
 def _show(paper: Paper, options: argparse.Namespace, pasts: Pasts, asked: reading.Asked) -> None:
     wanted = [past for past in pasts if _wanted(past.machine, options)]
-    rows = [account(past, asked.as_of) for past in sorted(wanted, key=lambda past: past.machine.name)]
+    rows = (account(past, asked.as_of) for past in sorted(wanted, key=lambda past: past.machine.name))
     sheet.shown(paper, options.output, _columns(paper), rows, "no machines")
 
 

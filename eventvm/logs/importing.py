@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventvm.clock import Clock
-from eventvm.errors import BadExport, BadInput
+from eventvm.errors import BadExport, BadInput, LogUnavailable
 from eventvm.events import Imported, LifecycleDefined
 from eventvm.log import Append, Backup, Holder
 from eventvm.logs.filesystem import file_at, refuse_network
@@ -114,8 +114,7 @@ async def _filled(part: Path, origin: str, fill: Fill, stopped: Stopped) -> Made
 async def _copied(source: Source, log: SqliteLog, stopped: Stopped) -> None:
     names = Names()
     for records in _batches(source.records(), BATCH_RECORDS):
-        if stopped():
-            return
+        _go_on(log, stopped)
         batch = Batch(log.tree.copy(), records[-1].recorded_at)
         batch.records = records
         batch.tree.append(record.leaf for record in records)
@@ -123,6 +122,12 @@ async def _copied(source: Source, log: SqliteLog, stopped: Stopped) -> None:
         batch.keys = {one.key: one.position for one in records if one.key is not None}
         batch.names = names.follow(records)
         await log.take(batch)
+
+
+def _go_on(log: SqliteLog, stopped: Stopped) -> None:
+    """Give up what nobody waits for any more."""
+    if stopped():
+        raise LogUnavailable(f"{log.url} was given up while it was imported")
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -186,8 +191,7 @@ def _released(holder: Holder, stream: str) -> Holder:
 async def _claimed(claims: Claims, actor: str, log: SqliteLog, stopped: Stopped) -> None:
     versions: dict[str, int] = {}
     for told in _batches(claims.events(Clock().now()), BATCH_RECORDS):
-        if stopped():
-            return
+        _go_on(log, stopped)
         tickets = [(line, log.append(_append(event, versions, actor))) for line, event in told]
         for line, ticket in tickets:
             try:

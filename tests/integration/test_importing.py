@@ -1,5 +1,6 @@
 """Export and import on real files: the same log again, or nothing."""
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -115,6 +116,30 @@ async def test_a_place_where_another_log_lived_is_refused(lived, tmp_path):
     await import_log(taken(BytesIO(data)), tmp_path / "again.db")
     (tmp_path / "again.db").unlink()
     await import_log(taken(BytesIO(data)), tmp_path / "again.db")
+
+
+async def test_an_import_that_is_cancelled_leaves_nothing(lived, tmp_path):
+    """Wherever it is: here after its first record, before anything is written."""
+    export = taken(BytesIO(await exported(lived)))
+    before = sorted(tmp_path.iterdir())
+
+    async def cancelled():
+        importing.cancel()
+
+    class Halting:
+        origin = export.origin
+
+        def records(self):
+            for record in export.records():
+                if record.position == 2:
+                    asyncio.run_coroutine_threadsafe(cancelled(), loop).result(60)
+                yield record
+
+    loop = asyncio.get_running_loop()
+    importing = asyncio.ensure_future(import_log(Halting(), tmp_path / "again.db"))
+    with pytest.raises(asyncio.CancelledError):
+        await importing
+    assert sorted(tmp_path.iterdir()) == before
 
 
 async def test_many_streams_are_imported_in_many_batches(tmp_path, adding, monkeypatch):

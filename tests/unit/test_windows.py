@@ -213,7 +213,12 @@ def test_a_length_is_said_in_two_units_at_most(ns, said):
 
 @pytest.mark.parametrize(
     ("wall", "said"),
-    [(0, "1970-01-01T00:00:00Z"), (1, "1970-01-01T00:00:00Z"), (120_000_000, "1970-01-01T00:00:00.120Z")],
+    [
+        (-30_610_224_001 * 10**9, "0999-12-31T23:59:59Z"),
+        (0, "1970-01-01T00:00:00Z"),
+        (1, "1970-01-01T00:00:00Z"),
+        (120_000_000, "1970-01-01T00:00:00.120Z"),
+    ],
 )
 def test_people_are_told_milliseconds_where_there_are_some(wall, said):
     """Programs are told all nine digits."""
