@@ -59,10 +59,19 @@ class Paper:
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 4) -> None:
         """Write aligned columns; cells may be dyed."""
         cells = [[self.ink(head, "dim") for head in heads], *map(list, rows)]
-        widths = [max(_width(row[at]) for row in cells) for at in range(len(heads))]
+        self.rows(cells, widths(cells), indent=indent)
+
+    def rows(self, cells: Iterable[Sequence[str]], widths: Sequence[int], *, indent: int = 0) -> None:
+        """Write rows in columns of these widths."""
         for row in cells:
             padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
             self.line(" " * indent + "  ".join(padded).rstrip())
+
+
+def widths(cells: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[int]:
+    """Say how wide each column has to be, and was before."""
+    columns = [list(map(_width, column)) for column in zip(*cells, strict=True)]
+    return [max(wide, *column) for wide, column in zip(least or [0] * len(columns), columns, strict=True)]
 
 
 def _width(cell: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec import json
 
-from eventvm.cli.paper import Paper
+from eventvm.cli.paper import Paper, widths
 from eventvm.errors import plain
 
 Row = dict[str, Any]
@@ -36,6 +36,8 @@ class Sheet:
         self._form = form
         self._columns = columns
         self._rows: list[Sequence[str]] = []
+        self._widths: list[int] = []
+        """How wide the columns are that were shown; the heads are, once there are any."""
         self._count = 0
 
     def add(self, row: Row) -> None:
@@ -54,7 +56,12 @@ class Sheet:
     def flush(self) -> None:
         """Show what has come by now."""
         if self._rows:
-            self._paper.table([column.head for column in self._columns], self._rows, indent=0)
+            heads = (
+                [] if self._widths else [[self._paper.ink(column.head, "dim") for column in self._columns]]
+            )
+            cells = [*heads, *self._rows]
+            self._widths = widths(cells, self._widths)
+            self._paper.rows(cells, self._widths)
             self._rows = []
         self._paper.flush()
 

@@ -64,6 +64,18 @@ def test_what_is_escaped_in_json_reads_back_as_it_was(text):
     assert json.loads(shown("jsonl", [{"what": text, "n": 1}]))["what"] == text
 
 
+def test_a_table_that_grows_has_its_heads_once():
+    """What follows stands below what was shown, and as wide."""
+    out = StringIO()
+    columns = (Column("what", lambda row: row["what"]), Column("n", lambda row: str(row["n"])))
+    told = sheet.Sheet(Paper(out, colour=False), "table", columns)
+    for row in ({"what": "longer", "n": 1}, {"what": "b", "n": 2}):
+        told.add(row)
+        told.flush()
+    told.end()
+    assert out.getvalue().splitlines() == ["what    n", "longer  1", "b       2"]
+
+
 def test_a_single_thing_is_shown_to_programs_in_each_form():
     """As an object, and not as a list of one."""
     for form in ("json", "jsonl"):
