@@ -133,17 +133,18 @@ def has(labels: dict[str, str], wanted: str) -> bool:
 
 
 def _windows(pasts: list[Past], asked: Asked) -> Iterator[Window]:
-    """Give the windows that are told apart; an open one ends with what was counted last."""
+    """Give the windows that are told apart, as far as anything was counted."""
     unit: Unit | None = "day" if "day" in asked.keys else "month" if "month" in asked.keys else None
     if unit is None:
         yield asked.window
         return
-    begin, end = asked.window.begin, asked.window.end
     ones = [one for past in pasts for one in counted(past, asked)]
-    if ones:
-        begin = min(one.begin for one in ones) if begin is None else begin
-        ends = (max(asked.as_of.wall, one.begin) if one.end is None else one.end for one in ones)
-        yield from calendar(unit, Window(begin, max(ends) + 1 if end is None else end), asked.zone)
+    if not ones:
+        return
+    ends = (max(asked.as_of.wall, one.begin) if one.end is None else one.end for one in ones)
+    extent = asked.window.meets(Window(min(one.begin for one in ones), max(ends) + 1))
+    if extent is not None:
+        yield from calendar(unit, extent, asked.zone)
 
 
 def totals(pasts: Iterable[Past], asked: Asked) -> dict[Line, Sum]:

@@ -28,6 +28,8 @@ from eventvm.windows import Share, Window, month
 
 MACHINES = ("machine", "meter")
 AMOUNTS = ("ns", "milli_cpu_ns", "memory_byte_ns", "storage_byte_ns")
+YEARS = range(1970, 2116)
+"""Those that an instant of ours may lie in."""
 HOUR_NS = 3_600_000_000_000
 
 
@@ -92,7 +94,7 @@ def _verb(verbs: Any, name: str, run: Any, does: str) -> Any:
 
 def _month(text: str) -> tuple[int, int]:
     told = re.fullmatch(r"(\d{4})-(\d\d)", text, re.ASCII)
-    if told is None or not (1 <= int(told[2]) <= 12 and 1 <= int(told[1]) <= 9998):  # noqa: PLR2004  # a calendar's
+    if told is None or int(told[1]) not in YEARS or int(told[2]) not in range(1, 13):
         raise argparse.ArgumentTypeError(f"a month is 2026-03, not {limits.shown(text)}")
     return int(told[1]), int(told[2])
 

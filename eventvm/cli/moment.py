@@ -51,12 +51,18 @@ def moment(text: str) -> Moment:
 
 def wall(text: str, zone: tzinfo | None = None) -> int:
     """Read a time, or an age; an offset that is not said is the zone's, where there is one."""
+    if abs(told := _wall(text, zone)) > limits.INSTANT_NS:
+        raise argparse.ArgumentTypeError(f"{limits.shown(text)} lies further away than any instant of a log")
+    return told
+
+
+def _wall(text: str, zone: tzinfo | None) -> int:
     if text == "now":
         return time.time_ns()
     if told := _AGO.fullmatch(text.strip()):
         unit = told[2].lower()
         if size := _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s")):
-            return time.time_ns() - int(float(told[1]) * size * SECOND_NS)
+            return time.time_ns() - int(min(float(told[1]) * size * SECOND_NS, 4.0 * limits.INSTANT_NS))
     try:
         return times.read(text, zone)
     except BadInput:

@@ -337,6 +337,14 @@ def test_a_month_belongs_to_its_zone(told):
     assert story.seconds(window=month(2026, 4, BERLIN)) == 2 * HOUR
 
 
+def test_days_are_told_apart_as_far_as_anything_was_counted(told):
+    """Though the window goes on for years."""
+    story = ran(told)
+    days = story.by("day", window=window("1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z"))
+    assert days == {Line(window="2026-05-04"): HOUR}
+    assert story.by("month", window=window("1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z")) == {}
+
+
 def test_a_window_is_half_open(told):
     """A stop at its first instant is not in it, and a start at its end neither."""
     story = ran(told)
