@@ -87,6 +87,7 @@ AUTHORS = {
     "machine.confirmed": "the engine, on a sighting of what was in doubt",
     "ledger.corrected": OPERATOR,
     "log.restored": "whoever restored the log",
+    "log.imported": "whoever imported it",
     "lifecycle.defined": "the engine, before a machine lives under it",
 }
 """Who writes each event; a request that the record itself can answer needs no outcome."""

@@ -463,6 +463,33 @@ class IllegalEvent(LogError):
         super().__init__(f"{message} (position {position})" if position else message)
 
 
+class BadExport(LogError):
+    """A file that was to be imported is not what was exported; nothing of it was taken in."""
+
+    exit_code = 7
+    http_status = 422
+    hint = "nothing was imported; export it again, or get an unbroken copy"
+
+    def __init__(self, line: int, why: str) -> None:
+        """Keep the line, counted from 1."""
+        self.line = line
+        self.why = why
+        super().__init__(f"line {line}: {why}")
+
+
+class NoSuchMachine(EventvmError):
+    """The log tells of no machine of this name, as far as it was asked."""
+
+    http_status = 404
+    exit_code = 6
+    hint = "`eventvm list --all` names every machine that there is; `--id` takes an id"
+
+    def __init__(self, name: str) -> None:
+        """Keep what was asked for."""
+        self.name = name
+        super().__init__(f"the log tells of no machine {name!r}")
+
+
 class WrongLoop(EventvmError, RuntimeError):
     """The engine was used from another event loop, another thread or after a fork."""
 

@@ -370,6 +370,25 @@ class LogRestored(Happened, frozen=True, gc=False, tag="log.restored"):
     """The log that the backup was made of."""
 
 
+class Imported(Happened, frozen=True, gc=False, tag="log.imported"):
+    """An event of another system, taken in as it was told, at its own time; no machine follows from it."""
+
+    id: str
+    """What its source calls it."""
+    source: str
+    kind: str
+    """Its type."""
+    subject: str = ""
+    data: Any = None
+    """What it said, but for how something ended."""
+    end: End | None = None
+    """How something ended, if it said so."""
+    claim: str = ""
+    """What it claimed of an end beyond what can be believed: untrusted text, never an exit code."""
+    extensions: dict[str, Any] = {}
+    """Its further attributes."""
+
+
 Event = (
     Requested | Abandoned | Noted | Unchanged
     | Created | CreateFailed | Cloned | Started | StartFailed | Stopped | StopFailed
@@ -379,7 +398,7 @@ Event = (
     | Completed | Exited | Reconciled | Destroyed | DestroyFailed
     | Transitioned | ForcedPhase | Attested | RetryAdvanced | RetryReset
     | Amended | RestartArmed | RestartBegun | ReloadFailed | RestartGivenUp | Doubted | Confirmed
-    | Corrected | LifecycleDefined | LogRestored
+    | Corrected | LifecycleDefined | LogRestored | Imported
 )  # fmt: skip
 
 

@@ -253,11 +253,12 @@ class Replay:
 def _check(record: Record, place: int, above: Above) -> None:
     if record.position != place:
         raise LogDamaged(f"position {place} is missing", position=place)
-    if (record.previous, record.version - 1) != above[:2] or not _hashes(record, above[2]):
+    if (record.previous, record.version - 1) != above[:2] or not hashes(record, above[2]):
         raise LogDamaged(f"the record at position {place} is not what was hashed", position=place)
 
 
-def _hashes(record: Record, above: bytes) -> bool:
+def hashes(record: Record, above: bytes) -> bool:
+    """Say whether a record is what was hashed, after the leaf above it."""
     try:
         return leaf_of(record, above) == record.leaf
     except (AttributeError, TypeError, ValueError, struct.error):

@@ -6,7 +6,6 @@ neither clean nor forced has no `terminalState` key at all. Instants are RFC 333
 readers' 53 bits cannot hold are decimal strings.
 """
 
-from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import msgspec
@@ -15,19 +14,13 @@ from eventvm import events, limits
 from eventvm.events import Destroyed, Outcome, Unknown
 from eventvm.observation import Absent, Clean, End, Forced, Instant, Manner, Observed, Termination
 from eventvm.record import Record
+from eventvm.times import rfc3339
 from eventvm.views import tag
 
 PREFIX = "dev.eventvm."
 LARGEST = 2**53 - 1
 """The largest integer that every JSON reader reads right."""
 MANNERS: tuple[Manner, ...] = get_args(Manner)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def rfc3339(wall: int) -> str:
-    """Write nanoseconds since 1970 as RFC 3339, to the nanosecond."""
-    seconds, ns = divmod(wall, 1_000_000_000)
-    return f"{EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
 
 
 def exported(record: Record, *, source: str, name: str) -> dict[str, Any]:
@@ -57,20 +50,20 @@ def _data(record: Record) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.json.decode(record.body)
     for field in ("type", "at"):
         data.pop(field, None)
-    data = _public(data)
+    data = public(data)
     event = record.event
     if isinstance(event, events.Destroyed | events.Exited | events.Stopped) and event.end is not None:
         data |= _ending(event.end)
     return data
 
 
-def _public(value: Any, name: str = "") -> Any:
+def public(value: Any, name: str = "") -> Any:
     """Write what other readers would misread in a form that they cannot."""
     match value:
         case dict():
-            return {key: _public(one, key) for key, one in value.items()}
+            return {key: public(one, key) for key, one in value.items()}
         case list():
-            return [_public(one) for one in value]
+            return [public(one) for one in value]
         case int() if name in ("wall", "deadline"):
             return rfc3339(value)
         case int() if abs(value) > LARGEST:

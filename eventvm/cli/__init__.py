@@ -12,17 +12,28 @@ from typing import NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import discover, keys, log, run
-from eventvm.cli.demo import demo
+from eventvm.cli import demo, discover, events, keys, ledger, log, machines, run
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
+VERBS = (
+    demo,
+    run,
+    machines,
+    events,
+    ledger,
+    discover,
+    log,
+    keys,
+)
+"""The modules that describe verbs, in the order of the help."""
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser that shows what it was given plain, like every other error here."""
+    """A parser whose errors are a sentence and a hint, like every other error here."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(plain(message))
+        self.exit(2, f"{self.prog}: {plain(message)}\nhint: `{self.prog} --help` tells what it takes\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,19 +45,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"eventvm {version('eventvm')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    told = verbs.add_parser(
-        "demo",
-        help="watch a small fleet live through a bad day, told from its log",
-        description="A small simulated fleet lives through the stories that eventvm exists for. It writes "
-        "a real log, and ends by replaying it from position 1 and comparing.",
-        epilog="example: eventvm demo --file /tmp/demo.db",
-    )
-    told.add_argument("--file", type=Path, help="where to write the log (default: a new temporary file)")
-    told.set_defaults(run=lambda options, paper: demo(paper, options.file))
-    run.describe(verbs)
-    discover.describe(verbs)
-    log.describe(verbs)
-    keys.describe(verbs)
+    for module in VERBS:
+        module.describe(verbs)
     return top
 
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import eventvm
 from eventvm.audit.replay import differences, replayed, wrong_names
@@ -20,6 +21,19 @@ from eventvm.spec import Spec
 GIB = 1 << 30
 MINUTE_NS = 60_000_000_000
 QUERY = "SELECT position, name, type, reason FROM log"
+
+
+def describe(verbs: Any) -> None:
+    """Describe the verb and its options."""
+    told = verbs.add_parser(
+        "demo",
+        help="watch a small fleet live through a bad day, told from its log",
+        description="A small simulated fleet lives through the stories that eventvm exists for. It writes "
+        "a real log, and ends by replaying it from position 1 and comparing.",
+        epilog="example: eventvm demo --file /tmp/demo.db",
+    )
+    told.add_argument("--file", type=Path, help="where to write the log (default: a new temporary file)")
+    told.set_defaults(run=lambda options, paper: demo(paper, options.file))
 
 
 class DemoClock(Clock):

@@ -5,20 +5,32 @@ import os
 from pathlib import Path
 from typing import Any
 
-from eventvm.cli import tamper
+from eventvm.cli import difference, export, replay, shadow, tamper
 from eventvm.cli.paper import Paper
 from eventvm.errors import BadInput
 from eventvm.log import Backup
 from eventvm.logs import open_log, restore
 
+GROUP = (
+    replay,
+    difference,
+    shadow,
+    export,
+    tamper,
+)
+"""The modules that describe further verbs of the group, in the order of the help."""
+
 
 def describe(verbs: Any) -> None:
     """Describe the group's verbs and their options."""
-    group = verbs.add_parser("log", help="back a log up, restore it, verify it, prove what is in it")
+    group = verbs.add_parser(
+        "log", help="verify, replay, compare, export, back up: what is done to a log as a whole"
+    )
     asked = group.add_subparsers(dest="log_verb", metavar="VERB", required=True)
+    for module in GROUP:
+        module.describe(asked)
     _backup(asked)
     _restore(asked)
-    tamper.describe(asked)
 
 
 def _backup(verbs: Any) -> None:

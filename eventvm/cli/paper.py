@@ -32,17 +32,46 @@ class Paper:
         """Write a phase in its colour."""
         return self.ink(phase, PHASES.get(phase, ""))
 
+    def text(self, text: str) -> None:
+        """Write lines to the byte, as a program wants them; a terminal is shown them plain."""
+        if self._out.isatty():
+            text = "".join(f"{plain(line)}\n" for line in text.split("\n")[:-1])
+        self._out.write(text)
+
     def line(self, text: str = "") -> None:
         """Write one line."""
         self._out.write(text + "\n")
 
+    def pairs(self, told: Iterable[tuple[str, str]]) -> None:
+        """Write names with their values, one below the other; what has no value is left out."""
+        for name, value in told:
+            if value:
+                self.line(f"{self.ink(f'{name:<12}', 'dim')} {value}")
+
+    def clear(self) -> None:
+        """Begin a new page: an empty screen, or an empty line where there is no screen."""
+        self._out.write("\x1b[H\x1b[J" if self._out.isatty() else "\n")
+
+    def flush(self) -> None:
+        """Let what is written be seen at once."""
+        self._out.flush()
+
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 4) -> None:
         """Write aligned columns; cells may be dyed."""
         cells = [[self.ink(head, "dim") for head in heads], *map(list, rows)]
-        widths = [max(_width(row[at]) for row in cells) for at in range(len(heads))]
+        self.rows(cells, widths(cells), indent=indent)
+
+    def rows(self, cells: Iterable[Sequence[str]], widths: Sequence[int], *, indent: int = 0) -> None:
+        """Write rows in columns of these widths."""
         for row in cells:
             padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
             self.line(" " * indent + "  ".join(padded).rstrip())
+
+
+def widths(cells: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[int]:
+    """Say how wide each column has to be, and was before."""
+    columns = [list(map(_width, column)) for column in zip(*cells, strict=True)]
+    return [max(wide, *column) for wide, column in zip(least or [0] * len(columns), columns, strict=True)]
 
 
 def _width(cell: str) -> int:

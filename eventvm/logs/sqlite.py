@@ -332,6 +332,17 @@ class SqliteLog(SqliteReading, GroupCommit):
             )
             await self._writing.executemany("keep", rows[:1])
 
+    async def be(self, origin: str) -> None:
+        """Be known as another log, while nothing is in this one yet."""
+        with translated(self.path):
+            await self._writing.execute("UPDATE tree SET origin = ? WHERE size = 0", (origin,))
+
+    async def take(self, batch: Batch) -> None:
+        """Take records of another log as they are; whoever gives them has held them against their hashes."""
+        await self.look({record.stream for record in batch.records if record.version > 1}, set(), set())
+        await self.commit(batch)
+        self._move(batch)
+
     async def forget(self) -> None:
         """Drop every view that was kept."""
         with translated(self.path):

@@ -1,0 +1,150 @@
+"""`eventvm events`: the records of a log or of one machine, as they were appended, or live."""
+
+import argparse
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from eventvm import times
+from eventvm.audit.cloudevents import public
+from eventvm.cli import moment, reading, sheet
+from eventvm.cli.paper import Paper
+from eventvm.cli.sheet import Column, Row, Sheet
+from eventvm.events import Unknown, why
+from eventvm.log import PAGE, EventLog
+from eventvm.past import Naming, when
+from eventvm.record import Record
+from eventvm.subscription import Subscription
+from eventvm.views import tag
+
+
+def describe(verbs: Any) -> None:
+    """Describe the verb and its options."""
+    verb = verbs.add_parser(
+        "events",
+        help="list what has happened, record by record, or follow it live",
+        description="The records of the whole log, or of one machine. A position that was printed is where "
+        "--after goes on.",
+        epilog="example: eventvm events web-1 --type 'machine.st*' -f",
+    )
+    verb.add_argument("name", metavar="NAME", nargs="?", help="only those of this machine")
+    verb.add_argument("--id", action="store_true", help="NAME is a machine's id")
+    verb.add_argument("--after", type=int, default=0, metavar="POSITION", help="only those after this one")
+    verb.add_argument(
+        "--since", type=moment.moment, metavar="WHEN", help="only those that were so since then"
+    )
+    verb.add_argument(
+        "--type", action="append", default=[], metavar="TYPE", help="only these, `*` for any; repeatable"
+    )
+    verb.add_argument("-f", "--follow", action="store_true", help="go on with those to come")
+    reading.describe(verb)
+    sheet.describe(verb)
+    verb.set_defaults(run=lambda options, paper: events(paper, options))
+
+
+Wanted = Callable[[Record], bool]
+
+
+async def events(paper: Paper, options: argparse.Namespace) -> int:
+    """List records, and follow those to come."""
+    async with reading.opened(options) as (log, asked):
+        stream = await _stream(log, asked, options)
+        since = None if options.since is None else await options.since.so(log)
+        told = Told(
+            log, Sheet(paper, options.output, _columns(paper)), _wanted(options.type, stream, since, asked.at)
+        )
+        last = await told.past(options.after, asked.known)
+        if options.follow and not asked.past:
+            await told.follow(last)
+        told.sheet.end("no such record")
+    return 0
+
+
+async def _stream(log: EventLog, asked: reading.Asked, options: argparse.Namespace) -> str | None:
+    if options.name is None:
+        return None
+    return (await reading.machine(log, asked, options.name, by_id=options.id)).machine.id
+
+
+def _wanted(types: list[str], stream: str | None, since: int | None, at: int | None) -> Wanted:
+    def wanted(record: Record) -> bool:
+        return (
+            stream in (None, record.stream)
+            and (not types or any(fnmatchcase(tag(record), one) for one in types))
+            and (since is None or when(record) >= since)
+            and (at is None or when(record) <= at)
+        )
+
+    return wanted
+
+
+class Told:
+    """Records on their way to whoever asked for them."""
+
+    def __init__(self, log: EventLog, sheet: Sheet, wanted: Wanted) -> None:
+        self.sheet = sheet
+        self._log = log
+        self._wanted = wanted
+        self._naming = Naming()
+
+    async def past(self, after: int, known: int | None) -> int:
+        """Show what is there, a page at a time, so that no log is too long."""
+        until = self._log.tree.size if known is None else known
+        while after < until:
+            page = await self._log.read(after=after, limit=min(PAGE, until - after))
+            for record in page.records:
+                await self._show(record)
+            after = page.position
+            self.sheet.flush()
+        return after
+
+    async def follow(self, after: int) -> None:
+        """Show what comes, as it comes."""
+        async for record in Subscription(self._log, after=after):
+            await self._show(record)
+            self.sheet.flush()
+
+    async def _show(self, record: Record) -> None:
+        name = self._naming.name(record)
+        if self._wanted(record):
+            if record.stream not in self._naming:
+                name = await self._look_up(record)
+            self.sheet.add(row(record, name))
+
+    async def _look_up(self, record: Record) -> str:
+        """Name a machine whose beginning was not read."""
+        name = record.stream
+        async for one in reading.records_of(self._log, record.stream):
+            if one.position <= record.position:
+                name = self._naming.name(one)
+        return name
+
+
+def row(record: Record, name: str) -> Row:
+    """Write a record in plain values: its place, then what its event says."""
+    event = record.event
+    return {
+        "position": record.position, "name": name, "stream": record.stream, "version": record.version,
+        "type": tag(record), "at": times.rfc3339(when(record)),
+        "recorded_at": times.rfc3339(record.recorded_at),
+        "reason": "" if isinstance(event, Unknown) else why(event), "actor": record.actor,
+        "key": record.key, "cause": record.cause or None, "data": public(_said(record)),
+    }  # fmt: skip
+
+
+def _said(record: Record) -> dict[str, Any]:
+    said: dict[str, Any] = msgspec.json.decode(record.body)
+    return {key: value for key, value in said.items() if key not in ("type", "at", "reason")}
+
+
+def _columns(paper: Paper) -> tuple[Column, ...]:
+    return (
+        Column("position", lambda row: str(row["position"])),
+        Column("at", lambda row: times.briefly(times.read(row["at"]))),
+        Column("name", lambda row: paper.ink(row["name"], "bold")),
+        Column("type", lambda row: paper.ink(row["type"])),
+        Column("actor", lambda row: paper.ink(row["actor"])),
+        Column("reason", lambda row: paper.ink(row["reason"])),
+    )

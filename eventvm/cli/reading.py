@@ -1,0 +1,134 @@
+"""Reading a log: opened read-only and live, also while an engine holds it, and folded as it was asked for."""
+
+import argparse
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from msgspec import Struct
+
+from eventvm.cli import moment, place
+from eventvm.cli.progress import Progress
+from eventvm.clock import Clock
+from eventvm.errors import NoSuchMachine
+from eventvm.ledger import Interval, Ledger
+from eventvm.log import PAGE, EventLog
+from eventvm.logs import open_log
+from eventvm.observation import Instant
+from eventvm.past import Past, Pasts
+from eventvm.record import Record
+from eventvm.views import of_machine
+
+
+class Asked(Struct, frozen=True):
+    """The moments that were asked for, as the log knows them."""
+
+    at: int | None
+    """The wall time of `--at`."""
+    known: int | None
+    """The position of `--known-at`."""
+    now: Instant
+    """What lengths and ages are measured up to."""
+
+    @property
+    def past(self) -> bool:
+        """Whether anything but the present was asked for."""
+        return self.at is not None or self.known is not None
+
+    @property
+    def as_of(self) -> Instant:
+        """Give the instant that was asked for; a wall time alone belongs to no boot."""
+        return self.now if self.at is None else Instant(self.at, 0, "")
+
+
+def present() -> Asked:
+    """Ask for the present."""
+    return Asked(None, None, Clock().now())
+
+
+def describe(verb: Any) -> None:
+    """Describe the options that say which log, and when."""
+    place.describe(verb)
+    moment.describe(verb)
+
+
+@asynccontextmanager
+async def opened(options: argparse.Namespace) -> AsyncIterator[tuple[EventLog, Asked]]:
+    """Open the log that was named, to read it."""
+    async with open_log(place.named(options), read_only=True) as log:
+        at: moment.Moment | None = getattr(options, "at", None)
+        known: moment.Moment | None = getattr(options, "known_at", None)
+        yield (
+            log,
+            Asked(
+                at=None if at is None else await at.so(log),
+                known=None if known is None else await known.known(log),
+                now=Clock().now(),
+            ),
+        )
+
+
+async def read(
+    log: EventLog, take: Callable[[Record], object], *, after: int = 0, until: int | None = None,
+    what: str = "reading",
+) -> int:  # fmt: skip
+    """Hand on every record after a position, up to another or the end as it is now; give the last one."""
+    until = log.tree.size if until is None else until
+    with Progress(what, until - after) as progress:
+        begun = after
+        while after < until:
+            page = await log.read(after=after, limit=min(PAGE, until - after))
+            for record in page.records:
+                take(record)
+            after = page.position
+            progress.reach(after - begun)
+    return after
+
+
+async def folded(log: EventLog, asked: Asked, *, brief: bool = False) -> Pasts:
+    """Fold all machines, as they were and as the log knew them."""
+    pasts = Pasts(asked.at, brief=brief)
+    await read(log, pasts.apply, until=asked.known)
+    return pasts
+
+
+async def machine(log: EventLog, asked: Asked, name: str, *, by_id: bool) -> Past:
+    """Fold the machine that a name led to then; the present one is found without reading the whole log."""
+    if not by_id and asked.past:
+        return (await folded(log, asked)).named(name)
+    holder = None if by_id else await log.find(name)
+    stream = name if by_id else holder.stream if holder is not None else ""
+    return (await alone(log, asked, stream, name)).known(stream)
+
+
+async def alone(log: EventLog, asked: Asked, stream: str, name: str) -> Pasts:
+    """Fold one machine from its own stream, and the definitions that the log holds."""
+    if not stream or not of_machine(stream):
+        raise NoSuchMachine(name)
+    pasts = Pasts(asked.at)
+    for one in (*await _definitions(log), stream):
+        async for record in records_of(log, one):
+            if asked.known is None or record.position <= asked.known:
+                pasts.apply(record)
+    return pasts
+
+
+async def _definitions(log: EventLog) -> list[str]:
+    """List the streams of the lifecycles."""
+    streams = await log.streams(after="lifecycle/", limit=PAGE)
+    return [stream for stream in streams if stream.startswith("lifecycle/")]
+
+
+async def records_of(log: EventLog, stream: str) -> AsyncIterator[Record]:
+    """Read one stream to its end."""
+    after, end = 0, False
+    while not end:
+        page = await log.read(stream=stream, after=after)
+        for record in page.records:
+            yield record
+        after, end = page.position, page.end
+
+
+def intervals(ledger: Ledger, asked: Asked) -> tuple[Interval, ...]:
+    """Pair what was so at the moment that was asked for; what is open now is measured up to now."""
+    return ledger.until(asked.now) if asked.at is None else ledger.intervals(as_of=asked.as_of)

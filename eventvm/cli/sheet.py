@@ -1,0 +1,115 @@
+"""Sheets: rows of plain values, shown as a table for people, or as JSON, JSON lines or CSV for programs."""
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
+from typing import Any, NamedTuple
+
+from msgspec import json
+
+from eventvm.cli.paper import Paper, widths
+from eventvm.errors import plain
+
+Row = dict[str, Any]
+FORMS = ("table", "json", "jsonl", "csv")
+
+
+class Column(NamedTuple):
+    """A column of the table: its head, and how a row fills it."""
+
+    head: str
+    cell: Callable[[Row], str]
+
+
+def describe(verb: Any, *forms: str) -> None:
+    """Describe the option that chooses the form."""
+    verb.add_argument(
+        "-o", "--output", choices=forms or FORMS, default="table", help="how it is shown (default: table)"
+    )
+
+
+class Sheet:
+    """Rows on their way out, in the form that was asked for; only a table waits for its end."""
+
+    def __init__(self, paper: Paper, form: str, columns: Sequence[Column]) -> None:
+        self._paper = paper
+        self._form = form
+        self._columns = columns
+        self._rows: list[Sequence[str]] = []
+        self._widths: list[int] = []
+        """How wide the columns are that were shown; the heads are, once there are any."""
+        self._count = 0
+
+    def add(self, row: Row) -> None:
+        """Show a row, or keep it until the table's widths are known."""
+        match self._form:
+            case "table":
+                self._rows.append([column.cell(row) for column in self._columns])
+            case "json":
+                self._paper.line(f"{',' if self._count else '['}{_text(row)}")
+            case "jsonl":
+                self._paper.line(_text(row))
+            case _:
+                self._paper.line(("" if self._count else _record(row) + "\n") + _record(row.values()))
+        self._count += 1
+
+    def flush(self) -> None:
+        """Show what has come by now."""
+        if self._rows:
+            heads = (
+                [] if self._widths else [[self._paper.ink(column.head, "dim") for column in self._columns]]
+            )
+            cells = [*heads, *self._rows]
+            self._widths = widths(cells, self._widths)
+            self._paper.rows(cells, self._widths)
+            self._rows = []
+        self._paper.flush()
+
+    def end(self, nothing: str = "") -> None:
+        """Show the rest; people are told where there was nothing, programs get an empty list."""
+        if self._form == "table" and not self._count and nothing:
+            self._paper.line(nothing)
+        if self._form == "json":
+            self._paper.line("]" if self._count else "[]")
+        self.flush()
+
+
+def shown(paper: Paper, form: str, columns: Sequence[Column], rows: Iterable[Row], nothing: str = "") -> None:
+    """Show a whole sheet."""
+    sheet = Sheet(paper, form, columns)
+    for row in rows:
+        sheet.add(row)
+    sheet.end(nothing)
+
+
+def one(paper: Paper, form: str, row: Row) -> None:
+    """Show a single thing to a program."""
+    if form == "csv":
+        shown(paper, form, (), [row])
+    else:
+        paper.line(_text(row) if form == "jsonl" else json.format(_text(row), indent=2))
+
+
+def _text(row: Row) -> str:
+    """Write a row as JSON that steers no terminal: what cannot be printed is escaped, and reads back."""
+    text = json.encode(row).decode()
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(letter: str) -> str:
+    units = letter.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def _record(values: Iterable[object]) -> str:
+    out = StringIO()
+    csv.writer(out, lineterminator="").writerow(map(_flat, values))
+    return out.getvalue()
+
+
+def _flat(value: object) -> str:
+    if value is None:
+        return ""
+    return plain(json.encode(value).decode() if isinstance(value, dict | list | tuple) else value)
