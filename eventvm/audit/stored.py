@@ -15,7 +15,7 @@ from eventvm.errors import EventvmError, LogDamaged
 from eventvm.log import PAGE, Kept
 from eventvm.logs.lock import Note as LockNote
 from eventvm.logs.sqlite import SCHEMA
-from eventvm.logs.sqlite_reader import beside, read_holder
+from eventvm.logs.sqlite_reader import beside, read_holder, spellings
 from eventvm.record import Record
 
 LAYOUT = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
@@ -25,7 +25,7 @@ HEADS = """
 """
 NAMES = "SELECT name, stream, held, reserved FROM names WHERE name > ? ORDER BY name LIMIT ?"
 KEYS = "SELECT k.key, k.position FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value"
-KEPT = "SELECT DISTINCT view FROM kept ORDER BY view"
+KEPT = "SELECT view FROM kept WHERE part = 0 ORDER BY view"
 ORIGIN = "SELECT origin FROM tree"
 
 
@@ -118,7 +118,7 @@ async def check_key_count(log: Standing, rebuild: Rebuild) -> None:
 
 
 async def kept_views(log: Standing) -> dict[str, Kept]:
-    """Read the views that were kept, each whole."""
+    """Read the views that were kept, each whole; one whose writing was broken off has no part 0."""
     views = {}
     for (view,) in await log.ask(KEPT):
         if (kept := await _kept(log, view)) is None:
@@ -129,14 +129,14 @@ async def kept_views(log: Standing) -> dict[str, Kept]:
 
 async def _kept(log: Standing, view: str) -> Kept | None:
     try:
-        return await log.kept(view)
+        return await log.kept_as(view)
     except (AssertionError, ValueError):
         return None
 
 
 async def check_kept(log: Standing, view: str, kept: Kept, rebuild: Rebuild) -> None:
     """Compare the living machines as they were kept with what they are at the same position."""
-    if view != VIEW:
+    if view not in spellings(VIEW):
         return
     cells = Cells(log)
     try:

@@ -83,12 +83,15 @@ class Batch:
         "verdicts",
     )
 
-    def __init__(self, tree: Tree, recorded_at: int, remembered: Mapping[str, Head], known: Known) -> None:
+    def __init__(
+        self, tree: Tree, recorded_at: int, remembered: Mapping[str, Head] | None = None,
+        known: Known | None = None,
+    ) -> None:  # fmt: skip
         self.tree = tree
         """As it will be when the batch is complete; until then, as it was before."""
         self.recorded_at = recorded_at
-        self._remembered = remembered
-        self._known = known
+        self._remembered = remembered or {}
+        self._known = known or Known({}, {}, set())
         self.verdicts: list[tuple[Ticket, tuple[Record, ...], EventvmError | None]] = []
         self.records: list[Record] = []
         self.heads: dict[str, Head] = {}
@@ -354,9 +357,7 @@ class GroupCommit(ABC):
             if not append.plain:
                 names.update(append.reserves, append.claims, append.releases)
                 keys.update((append.key,) if append.key is not None else ())
-        known = Known({}, {}, set())
-        if streams or names or keys:
-            known = await self.look(streams, names, keys)
+        known = await self.look(streams, names, keys) if streams or names or keys else None
         batch = Batch(
             (self._grown or self._tree).copy(), max(self._clock(), self._recorded_at), self._heads, known
         )

@@ -40,7 +40,7 @@ class Store:
 
     def batch(self) -> Batch:
         """Give all that it holds as one transaction of another log."""
-        batch = Batch(self.tree, 0, {}, Known({}, {}, set()))
+        batch = Batch(self.tree, 0)
         batch.records = self.records
         batch.heads = {
             stream: Head(records[-1].version, records[-1].position, records[-1].leaf)

@@ -13,6 +13,7 @@ Rules:
 
 import asyncio
 import sqlite3
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -97,10 +98,13 @@ def _append(connection: Writer, batch: tuple[Any, ...]) -> sqlite3.Cursor:
     return connection.execute(APPEND, batch)
 
 
-def _keep(connection: Writer, rows: list[tuple[str, int, int, bytes, bytes]]) -> sqlite3.Cursor:
+def _keep(connection: Writer, work: tuple[str, int, int, list[tuple[Any, ...]]]) -> sqlite3.Cursor:
+    """Put a slice of a kept view in the place of what is there from one part to another."""
+    *replaced, rows = work
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.insert("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", rows)
+        connection.execute("DELETE FROM kept WHERE view = ? AND part BETWEEN ? AND ?", replaced)
+        connection.insert("INSERT INTO kept VALUES (?, ?, ?, ?, ?)", rows)
         return connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
@@ -317,20 +321,21 @@ class SqliteLog(SqliteReading, GroupCommit):
             raise self._gone.with_traceback(None)
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
-        """Write a view in slices between which batches are written; part 0 comes last."""
-        await self._connection()
+        """Write a view in slices between which batches are written; while it has no part 0, it is none."""
         whole = (tree.packed, *parts)
-        digest = await asyncio.to_thread(seal, view, tree.size, whole)
+        latest = await self.ask(LATEST, spellings(view))
+        spelling = next(one for one in spellings(view) if [(one,)] != latest[:1])
+        digest = await asyncio.to_thread(seal, spelling, tree.size, whole)
+        rows = [(spelling, part, tree.size, digest, whole[part]) for part in range(len(whole))]
+        await self._put(spelling, 0, 0, [])
+        for at in range(1, len(rows), SLICE_PARTS):
+            await self._put(spelling, at, at + SLICE_PARTS - 1, rows[at : at + SLICE_PARTS])
+        await self._put(spelling, len(rows), sys.maxsize, rows[:1])
+
+    async def _put(self, *slice_: Any) -> None:
+        await self._connection()
         with translated(self.path):
-            latest = await self.ask(LATEST, spellings(view))
-            spelling = next(one for one in spellings(view) if [(one,)] != latest[:1])
-            rows = [(spelling, part, tree.size, digest, whole[part]) for part in range(len(whole))]
-            for at in range(1, len(rows), SLICE_PARTS):
-                await self._writing.executemany("keep", rows[at : at + SLICE_PARTS])
-            await self._writing.execute(
-                "DELETE FROM kept WHERE view = ? AND part >= ?", (spelling, len(rows))
-            )
-            await self._writing.executemany("keep", rows[:1])
+            await self._writing.executemany("keep", slice_)
 
     async def be(self, origin: str) -> None:
         """Be known as another log, while nothing is in this one yet."""

@@ -132,11 +132,18 @@ class SqliteReading(ABC):
 
     async def kept(self, view: str) -> Kept | None:
         for (spelling,) in await self.ask(LATEST, spellings(view)):
-            _, size, digest, frontier = (rows := await self._parts(spelling))[0]
-            parts = tuple(part for *_, part in rows[1:])
-            if digest == seal(view, size, (frontier, *parts)) and size <= self._tree.size:
-                return Kept(unpacked(size, frontier), parts)
+            if (kept := await self.kept_as(spelling)) is not None:
+                return kept
         return None
+
+    async def kept_as(self, spelling: str) -> Kept | None:
+        """Give a view back under one of its two names, if it is whole."""
+        rows = await self._parts(spelling)
+        _, size, digest, frontier = rows[0]
+        parts = tuple(part for *_, part in rows[1:])
+        if digest != seal(spelling, size, (frontier, *parts)) or size > self._tree.size:
+            return None
+        return Kept(unpacked(size, frontier), parts)
 
     async def _parts(self, view: str) -> list[Any]:
         """Read the rows of a kept view until there are no more.
