@@ -104,7 +104,7 @@ def _keep(connection: Writer, work: tuple[str, int, int, list[tuple[Any, ...]]])
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute("DELETE FROM kept WHERE view = ? AND part BETWEEN ? AND ?", replaced)
-        connection.insert("INSERT INTO kept VALUES (?, ?, ?, ?, ?)", rows)
+        connection.insert("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", rows)
         return connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
