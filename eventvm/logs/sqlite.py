@@ -127,6 +127,7 @@ class SqliteLog(SqliteReading, GroupCommit):
         self._vouched = 0
         self._ids: dict[str, int] = {}
         self._next_id = 1
+        self._naps = Naps()
         self._writing: aiosqlite.Connection
         self._reading: aiosqlite.Connection
         self._connections = AsyncExitStack()
@@ -177,7 +178,7 @@ class SqliteLog(SqliteReading, GroupCommit):
     # --- connections
 
     async def _connect(self) -> None:
-        with translated(self.path):
+        with translated(self.path), self._naps:
             self._writing = await self._opened(
                 connected(
                     aiosqlite.connect(self.path, factory=Writer, isolation_level=None, cached_statements=256)
@@ -201,7 +202,8 @@ class SqliteLog(SqliteReading, GroupCommit):
 
     async def _disconnect(self) -> None:
         self._connected.clear()
-        await self._connections.aclose()
+        with self._naps:
+            await self._connections.aclose()
 
     async def _create(self) -> None:
         await self._writing.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -230,7 +232,7 @@ class SqliteLog(SqliteReading, GroupCommit):
 
     async def look(self, streams: set[str], names: set[str], keys: set[str]) -> Known:
         known = Known(dict.fromkeys(streams, Head()), {}, set())
-        with translated(self.path):
+        with translated(self.path), self._naps:
             if streams:
                 for stream, id_, *head in await self._writing.execute_fetchall(HEADS_OF, _wanted(streams)):
                     self._ids[stream] = id_
@@ -248,7 +250,8 @@ class SqliteLog(SqliteReading, GroupCommit):
         new = [stream for stream, id_ in ids.items() if not id_]
         ids.update((stream, id_) for id_, stream in enumerate(new, start=self._next_id))
         try:
-            with Naps():
+            with self._naps:
+                self._naps.soon()
                 await self._writing.executemany("append", row(batch, ids, new))
         except Exception as problem:  # noqa: BLE001  # whatever was raised, the file knows
             await self._settle(batch, problem)
@@ -311,7 +314,7 @@ class SqliteLog(SqliteReading, GroupCommit):
 
     async def ask(self, sql: str, arguments: Any = ()) -> list[Any]:
         await self._connection()
-        with translated(self.path):
+        with translated(self.path), self._naps:
             return list(await self._reading.execute_fetchall(sql, arguments))
 
     async def _connection(self) -> None:
@@ -334,7 +337,7 @@ class SqliteLog(SqliteReading, GroupCommit):
 
     async def _put(self, *slice_: Any) -> None:
         await self._connection()
-        with translated(self.path):
+        with translated(self.path), self._naps:
             await self._writing.executemany("keep", slice_)
 
     async def be(self, origin: str) -> None:

@@ -39,6 +39,7 @@ from eventvm.events import decode
 from eventvm.log import PAGE, Append, Backup, EventLog, Holder, Kept, Replay, Ticket, paged
 from eventvm.logs.filesystem import file_at
 from eventvm.logs.migrations import MIGRATIONS
+from eventvm.logs.naps import Naps
 from eventvm.logs.part import Stopped, apart, written
 from eventvm.merkle import Tree, unpacked
 from eventvm.record import Page, Record
@@ -101,6 +102,7 @@ class SqliteReading(ABC):
 
     path: Path
     _tree: Tree
+    _naps: Naps
 
     @property
     def url(self) -> str:
@@ -168,6 +170,7 @@ class SqliteReader(SqliteReading):
         self.format = 0
         """0: there is nothing yet."""
         self._newest = newest
+        self._naps = Naps()
         self._tree = Tree()
         self._reading: aiosqlite.Connection | None = None
         self._mark: Mark | None = None
@@ -205,7 +208,7 @@ class SqliteReader(SqliteReading):
         return True
 
     async def _connect(self) -> bool:
-        with translated(self.path):
+        with translated(self.path), self._naps:
             mark = _marked(self.path)
             self._mark = mark if mark.unused else None
             self._reading = await connect_reader(self.path, immutable=mark.unused)
@@ -244,7 +247,7 @@ class SqliteReader(SqliteReading):
             reading = self._reading
             if reading is None:
                 raise Closed("the log is closed; open it again")
-            with translated(self.path):
+            with translated(self.path), self._naps:
                 try:
                     rows = await reading.execute_fetchall(sql, arguments)
                 except sqlite3.Error:
