@@ -142,13 +142,14 @@ class Rules:
 
     __slots__ = (
         "_answers", "_arrows", "_keeps", "_moves", "_possible", "_reach", "definition", "digest",
-        "supervised", "terminal",
+        "supervised", "terminal", "titles",
     )  # fmt: skip
 
     def __init__(self, definition: Lifecycle, digest: str = "") -> None:
         self.definition = definition
         self.digest = digest or sha256(encode(definition)).hexdigest()[:32]
         self.terminal = frozenset(definition.terminal)
+        self.titles = {phase: definition.title(phase) for phase in definition.phases}
         self.supervised = bool(definition.deadlines) or definition.recovery.policy != "never"
         """Whether the supervisor may have to do with a machine whose spec says nothing of it."""
         self._answers = {

@@ -129,22 +129,28 @@ class Fleet:
     def apply(self, record: Record) -> Applied:
         """Fold one record in, and say whether it concerned any machine."""
         self.position = record.position
-        if isinstance(record.event, events.LifecycleDefined):
-            self.definitions.add(record.event.digest, defined(record.event))
-            return "applied"
-        if not of_machine(record.stream):
-            return "ignored"
-        before = self.machines.get(record.stream) or first(record, self.definitions)
-        after = evolve(before, record.event, record.position)
-        self.machines[before.id] = after
-        if (ledger := self.ledgers.get(before.id)) is None:
-            ledger = self.ledgers[before.id] = Ledger()
+        stream = record.stream
+        if (before := self.machines.get(stream)) is None:
+            if isinstance(record.event, events.LifecycleDefined):
+                self.definitions.add(record.event.digest, defined(record.event))
+                return "applied"
+            if not of_machine(stream):
+                return "ignored"
+            before = first(record, self.definitions)
+        self.machines[stream] = after = evolve(before, record.event, record.position)
+        if (ledger := self.ledgers.get(stream)) is None:
+            ledger = self.ledgers[stream] = Ledger()
+            self.histories[stream] = []
         ledger.add(before, record)
-        if after.holds:
-            self.names[after.name] = before.id
+        if after.name != before.name or not before.holds:
+            self._name(after)
         if (change := transition(before, record, after)) is not None:
-            self.histories.setdefault(before.id, []).append(change)
+            self.histories[stream].append(change)
         return "applied"
+
+    def _name(self, machine: Machine) -> None:
+        if machine.holds:
+            self.names[machine.name] = machine.id
 
 
 def defined(event: events.LifecycleDefined) -> Lifecycle:
@@ -154,20 +160,21 @@ def defined(event: events.LifecycleDefined) -> Lifecycle:
 
 def transition(before: Machine, record: Record, after: Machine) -> Transition | None:
     """Give the change of phase that a record is, if it is one."""
-    if after.generation == before.generation or isinstance(record.event, Unknown):
+    event = record.event
+    if after.generation == before.generation or isinstance(event, Unknown):
         return None
-    title = before.rules.definition.title
-    forced = isinstance(record.event, events.ForcedPhase)
-    reason = f"force: {why(record.event)}" if forced else why(record.event)
+    titles, kind = before.rules.titles, type(event)
+    forced = kind is events.ForcedPhase
+    reason = event.reason or why(event)
     return Transition(
-        title(before.phase),
-        title(after.phase),
-        reason,
-        record.event.at.wall,
+        titles[before.phase],
+        titles[after.phase],
+        f"force: {reason}" if forced else reason,
+        event.at.wall,
         record.position,
-        tag(record),
+        TAGS[kind],
         forced,
-        getattr(record.event, "data", None),
+        getattr(event, "data", None),
     )
 
 

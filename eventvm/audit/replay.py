@@ -6,6 +6,18 @@ from eventvm.log import EventLog, Replay
 from eventvm.machine import Machine
 from eventvm.views import Fleet
 
+PAGE = 4000
+"""Records that a plain fold asks for at once."""
+
+
+async def folded(log: EventLog) -> Fleet:
+    """Rebuild every view from position 1, and believe the store that the records are what was written."""
+    fleet, until = Fleet(), log.tree.size
+    while fleet.position < until:
+        for record in (await log.read(after=fleet.position, limit=PAGE)).records:
+            fleet.apply(record)
+    return fleet
+
 
 async def replayed(log: EventLog) -> Fleet:
     """Rebuild every view from position 1, each hash checked on the way."""
