@@ -7,6 +7,7 @@ from benchmarks.harness import Claim, Room, Size
 from benchmarks.load import looped, switched, switched_by_key
 from benchmarks.logs import copied
 from benchmarks.provided import effected
+from benchmarks.smallest import smallest
 
 MACHINES = Size(10_000, quick=5_000)
 COMMANDS = Size(100_000, quick=10_000)
@@ -37,6 +38,13 @@ def keyed_commands(room: Room, *, callers: int) -> float:
         return looped(
             switched_by_key(room, log, callers=callers, machines=machines, count=room.size(COMMANDS))
         )
+
+
+def smallest_program(room: Room) -> float:
+    """Give commands per second of a program without an engine, 256 callers."""
+    machines, count = room.size(MACHINES), room.size(COMMANDS)
+    with room.files() as directory:
+        return looped(smallest(room, directory / "log.db", callers=256, machines=machines, count=count))
 
 
 def rows_at_once(room: Room) -> float:
@@ -71,6 +79,7 @@ CLAIMS = [
             "each with a key": partial(keyed_commands, callers=256),
             "each the first since opening": partial(cold_commands, callers=256),
             "on uvloop": partial(commands, callers=256, uvloop=True),
+            "the smallest program": smallest_program,
         },
     ),
     Claim(
