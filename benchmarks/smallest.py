@@ -1,6 +1,6 @@
 """The smallest program with the same promises: what a durable command costs before there is an engine.
 
-It knows one kind of machine and nothing else: no refusal, no names, no keys, no limits, no readers, no recovery.
+It knows one kind of machine and nothing else: no refusal, no names, keys or limits, no readers, no recovery.
 It keeps what makes the promises: a future for each caller, the group commit, the file format with its guards,
 the body as JSON, the leaf of each record and the tree.
 """
