@@ -71,7 +71,7 @@ class Append(Struct, frozen=True, gc=False):
         return self.key is None and not (self.claims or self.releases or self.reserves)
 
 
-class Ticket(Struct, eq=False, gc=False):
+class Ticket(Struct, eq=False):
     """A place in the queue: it is settled by the log, whatever becomes of whoever awaits it."""
 
     append: Append

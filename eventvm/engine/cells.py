@@ -41,7 +41,7 @@ Life = tuple[Machine, Record, Machine]
 class Cell(Struct, eq=False, weakref=True):
     """One machine in memory: its state, whose turn it is, and who waits for what.
 
-    The garbage collector looks at it only once somebody has queued or waited: idle ones cost it nothing.
+    The garbage collector looks at it only once it has had a turn: those that were loaded and idle are free.
     """
 
     machine: Machine

@@ -22,8 +22,8 @@ from eventvm.tables import Fact
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Turn(Struct, eq=False, gc=False):
-    """One command on its way through; at its end nothing holds it, so the garbage collector has no work."""
+class Turn(Struct, eq=False):
+    """One command on its way through."""
 
     cell: Cell
     command: Command | None

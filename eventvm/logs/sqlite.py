@@ -328,7 +328,7 @@ class SqliteLog(SqliteReading, GroupCommit):
         whole = (tree.packed, *parts)
         latest = await self.ask(LATEST, spellings(view))
         spelling = next(one for one in spellings(view) if [(one,)] != latest[:1])
-        digest = await asyncio.to_thread(seal, spelling, tree.size, whole)
+        digest = await apart(lambda _: seal(spelling, tree.size, whole))
         rows = [(spelling, part, tree.size, digest, whole[part]) for part in range(len(whole))]
         await self._put(spelling, 0, 0, [])
         for at in range(1, len(rows), SLICE_PARTS):

@@ -69,7 +69,7 @@ def refused(place, code, *order, **environment):
     done = ordered(place, *order, **environment)
     assert done.returncode == code, done.stderr + done.stdout
     lines = done.stderr.splitlines()
-    assert lines[0].startswith(("eventvm: ", "usage: "))
+    assert lines[0].startswith(("eventvm: ", "eventvm log ", "eventvm keys "))
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stderr
     return lines[0] if lines[0].startswith("eventvm: ") else lines[-1]
