@@ -39,6 +39,7 @@ from eventvm.logs.sqlite_reader import (
     APPLICATION_ID,
     FORMAT,
     LATEST,
+    Seal,
     SqliteReading,
     connect_reader,
     connected,
@@ -47,7 +48,6 @@ from eventvm.logs.sqlite_reader import (
     read_head,
     read_holder,
     refuse_untouched,
-    seal,
     shut,
     spellings,
     translated,
@@ -325,15 +325,18 @@ class SqliteLog(SqliteReading, GroupCommit):
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
         """Write a view in slices between which batches are written; while it has no part 0, it is none."""
-        whole = (tree.packed, *parts)
         latest = await self.ask(LATEST, spellings(view))
         spelling = next(one for one in spellings(view) if [(one,)] != latest[:1])
-        digest = await apart(lambda _: seal(spelling, tree.size, whole))
-        rows = [(spelling, part, tree.size, digest, whole[part]) for part in range(len(whole))]
         await self._put(spelling, 0, 0, [])
-        for at in range(1, len(rows), SLICE_PARTS):
-            await self._put(spelling, at, at + SLICE_PARTS - 1, rows[at : at + SLICE_PARTS])
-        await self._put(spelling, len(rows), sys.maxsize, rows[:1])
+        frontier = tree.packed
+        seal = Seal(spelling, tree.size, (frontier,))
+        for at in range(0, len(parts), SLICE_PARTS):
+            slice_ = parts[at : at + SLICE_PARTS]
+            seal.add(slice_)
+            rows = [(spelling, part, tree.size, b"", one) for part, one in enumerate(slice_, start=at + 1)]
+            await self._put(spelling, at + 1, at + len(rows), rows)
+        whole = (spelling, 0, tree.size, seal.digest(), frontier)
+        await self._put(spelling, len(parts) + 1, sys.maxsize, [whole])
 
     async def _put(self, *slice_: Any) -> None:
         await self._connection()

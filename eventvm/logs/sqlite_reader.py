@@ -143,7 +143,7 @@ class SqliteReading(ABC):
         rows = await self._parts(spelling)
         _, size, digest, frontier = rows[0]
         parts = tuple(part for *_, part in rows[1:])
-        if digest != seal(spelling, size, (frontier, *parts)) or size > self._tree.size:
+        if digest != Seal(spelling, size, (frontier, *parts)).digest() or size > self._tree.size:
             return None
         return Kept(unpacked(size, frontier), parts)
 
@@ -511,12 +511,21 @@ def spellings(view: str) -> tuple[str, str]:
     return view, f"{view}/2"
 
 
-def seal(view: str, size: int, parts: Iterable[bytes]) -> bytes:
-    """Hash a kept view as a whole, so that one that lacks a part is no view at all."""
-    whole = sha256(f"{view} {size}".encode())
-    for part in parts:
-        whole.update(sha256(part).digest())
-    return whole.digest()
+class Seal:
+    """The hash of a kept view as a whole, part by part, so that one that lacks a part is no view at all."""
+
+    def __init__(self, view: str, size: int, parts: Iterable[bytes]) -> None:
+        self._whole = sha256(f"{view} {size}".encode())
+        self.add(parts)
+
+    def add(self, parts: Iterable[bytes]) -> None:
+        """Take the next parts."""
+        for part in parts:
+            self._whole.update(sha256(part).digest())
+
+    def digest(self) -> bytes:
+        """Give the hash of what was taken."""
+        return self._whole.digest()
 
 
 # --- errors -----------------------------------------------------------------------------------------
