@@ -147,7 +147,8 @@ class PluginHost:
     async def reconcile(self, engine: Engine, found: Iterable[Found]) -> list[Handle]:
         """Bring the records of all plugins to what is on disk, and give those that are installed."""
         on_disk = {one.name: one for one in found}
-        plugins = {plugin.name: plugin for plugin in await self._recorded(engine)}
+        recorded = engine.every(lifecycle=LIFECYCLE, ended=False)
+        plugins = {plugin.name: plugin async for plugin in recorded}
         for name, ghost in plugins.items():
             if name not in on_disk:
                 await ghost.force_phase("Uninstalled", "ghost: in the records, and not on disk")
@@ -155,15 +156,6 @@ class PluginHost:
             await self._settle(plugins.get(name) or await self._adopt(engine, one), one)
             for name, one in on_disk.items()
         ]
-
-    @staticmethod
-    async def _recorded(engine: Engine) -> list[Handle]:
-        plugins: list[Handle] = []
-        while page := await engine.machines(
-            lifecycle=LIFECYCLE, ended=False, after=plugins[-1].id if plugins else ""
-        ):
-            plugins += page
-        return plugins
 
     @staticmethod
     async def _adopt(engine: Engine, found: Found) -> Handle:
