@@ -251,7 +251,8 @@ class SqliteLog(SqliteReading, GroupCommit):
         ids.update((stream, id_) for id_, stream in enumerate(new, start=self._next_id))
         try:
             with self._naps:
-                self._naps.soon()
+                if self._untold:
+                    self._naps.soon()
                 await self._writing.executemany("append", row(batch, ids, new))
         except Exception as problem:  # noqa: BLE001  # whatever was raised, the file knows
             await self._settle(batch, problem)
