@@ -38,7 +38,7 @@ from eventvm.log import PAGE, Append, Holder, Ticket, paged
 from eventvm.merkle import ZERO, Tree
 from eventvm.record import Page, Record, leaf
 
-BATCH_RECORDS = 1024
+BATCH_RECORDS = 512
 """The most records of one commit: more would hold the loop longer than they save."""
 CROWD = 128
 """Callers who are so many that two batches of a half each take turns."""
