@@ -12,6 +12,7 @@ from eventvm.cli import place
 from eventvm.engine import Engine
 from eventvm.errors import Closed, NoSuchMachine
 from eventvm.logs import file_of
+from eventvm.wire.guest import Guest
 
 Given = TypeVar("Given")
 GRACE_SECONDS = 60.0
@@ -41,6 +42,11 @@ class Seat:
                 await self._stack.aclose()
                 opening = eventvm.open(self._url, **self._options)
                 self._engine = await self._stack.enter_async_context(opening)
+
+    @property
+    def shared(self) -> bool:
+        """Whether another process does what is asked for."""
+        return isinstance(self._engine, Guest)
 
     async def do(self, act: Callable[[Engine], Awaitable[Given]]) -> Given:
         """Do something with an engine; if it has left meanwhile and nothing was done, with the next."""
