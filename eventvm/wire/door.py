@@ -75,14 +75,11 @@ class Door:
         if self._socket is None:
             return
 
-        async def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             caller = Caller(engine, self._terms, reader, writer)
-            crowded = len(self._callers) >= CALLERS
+            caller.staying = asyncio.ensure_future(caller.stay(crowded=len(self._callers) >= CALLERS))
+            caller.staying.add_done_callback(lambda _: self._callers.discard(caller))
             self._callers.add(caller)
-            try:
-                await caller.stay(crowded=crowded)
-            finally:
-                self._callers.discard(caller)
 
         self._server = await asyncio.start_unix_server(enter, sock=self._socket, limit=words.LINE_BYTES)
 
@@ -129,9 +126,8 @@ class Caller:
         self._writer = writer
         self._room = asyncio.Semaphore(REQUESTS)
         self._answering: set[asyncio.Task[None]] = set()
-        task = asyncio.current_task()
-        assert task is not None
-        self.staying = task
+        self.staying: asyncio.Task[None]
+        """Its task, which ends when it goes away or is sent away."""
 
     async def stay(self, *, crowded: bool) -> None:
         """Listen until it goes away or says what nobody understands."""

@@ -14,7 +14,7 @@ from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.log import EventLog
 from eventvm.provider import Provider
 from eventvm.signing.keys import Signer, load
-from eventvm.wire.words import Terms
+from eventvm.wire.words import Terms, named
 
 OWN = ("actor", "grace_seconds")
 """Options that each process has for itself."""
@@ -45,8 +45,7 @@ def completed(asked: Terms, log: EventLog, providers: Iterable[Provider]) -> Ter
 
 
 def _class(thing: object) -> str:
-    kind = type(thing)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return named(type(thing))
 
 
 def check(asked: Terms, own: Terms, engine: Engine) -> None:

@@ -11,7 +11,6 @@ from eventvm.engine import Receipt, Report
 from eventvm.engine.orphans import Orphan
 from eventvm.errors import BadInput, EventvmError
 from eventvm.observation import Observation
-from eventvm.record import Record
 from eventvm.spec import Spec
 
 WIRE = 1
@@ -159,23 +158,31 @@ class Failure(Struct, frozen=True, omit_defaults=True):
         return problem
 
 
-_TYPED: dict[str, Any] = {"receipt": Receipt, "goals": tuple[str, ...], "record": Record | None}
+_TYPED: dict[str, Any] = {"receipt": Receipt, "goals": tuple[str, ...]}
 """The fields of errors that are more than JSON."""
+
+_LEFT = ("record",)
+"""What is left behind: the record that ended a hope, which who waits reads from the log itself."""
 
 
 def failure(problem: BaseException) -> Failure:
     """Put an error into words; what is none of ours is told as what it is, a failure of the engine."""
     if not isinstance(problem, EventvmError):
-        return Failure("EventvmError", f"the engine that holds the log failed: {problem!r}")
+        return Failure(named(EventvmError), f"the engine that holds the log failed: {problem!r}")
     known = _kinds()
-    kind = next(name for one in type(problem).__mro__ if known.get(name := one.__name__) is one)
-    fields = {field: msgspec.to_builtins(value) for field, value in vars(problem).items()}
-    return Failure(kind, str(problem.args[0]) if problem.args else "", fields)
+    kind = next(name for one in type(problem).__mro__ if known.get(name := named(one)) is one)
+    fields = {field: None if field in _LEFT else value for field, value in vars(problem).items()}
+    return Failure(kind, str(problem.args[0]) if problem.args else "", msgspec.to_builtins(fields))
 
 
 def _kinds() -> dict[str, type[EventvmError]]:
     kinds: list[type[EventvmError]] = [EventvmError, *_below(EventvmError)]
-    return {kind.__name__: kind for kind in kinds}
+    return {named(kind): kind for kind in kinds}
+
+
+def named(kind: type) -> str:
+    """Name a class as only one is named: packages have errors of their own."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _below(kind: type[EventvmError]) -> Iterator[type[EventvmError]]:
