@@ -214,13 +214,6 @@ def shown(paper: Paper, form: str, receipt: Receipt) -> None:
 
 
 def _create(verbs: Any) -> None:
-    async def act(engine: Engine, options: argparse.Namespace) -> Receipt | None:
-        made = await engine.create(
-            options.machine, shape.asked(options), lifecycle=options.lifecycle, phase=options.phase,
-            reason=options.reason, **sending(options),
-        )  # fmt: skip
-        return made.receipt
-
     verb = verbs.add_parser(
         "create",
         help="begin the life of a machine",
@@ -234,7 +227,21 @@ def _create(verbs: Any) -> None:
     shape.describe(verb)
     describe_acting(verb)
     shape.describe_command(verb)
-    verb.set_defaults(run=lambda options, paper: acted(paper, options, act, makes=True))
+    verb.set_defaults(run=lambda options, paper: create(paper, options))
+
+
+async def create(paper: Paper, options: argparse.Namespace) -> int:
+    """Begin a life; what it should be is read before a log is opened, or made."""
+    spec = shape.asked(options)
+
+    async def act(engine: Engine, options: argparse.Namespace) -> Receipt | None:
+        made = await engine.create(
+            options.machine, spec, lifecycle=options.lifecycle, phase=options.phase, reason=options.reason,
+            **sending(options),
+        )  # fmt: skip
+        return made.receipt
+
+    return await acted(paper, options, act, makes=True)
 
 
 def _clone(verbs: Any) -> None:
@@ -271,13 +278,19 @@ def _restore(verbs: Any) -> None:
 
 def _destroy(verbs: Any) -> None:
     def wish(options: argparse.Namespace, _: Machine) -> Command:
-        if options.force and not options.reason:
-            raise BadInput("a forced end needs a --reason: it ends what may be alive")
         return commands.Destroy(force=options.force, reason=options.reason)
 
     does = "end a machine's life; its history, snapshots and ledger stay for ever"
     verb = _sent(verbs, Verb("destroy", does, "destroy web-1 --force --reason hung", commands.Destroy), wish)
     verb.add_argument("--force", action="store_true", help="also while it is alive; needs a --reason")
+    destroy = verb.get_default("run")
+    verb.set_defaults(run=lambda options, paper: destroy(_answered_for(options), paper))
+
+
+def _answered_for(options: argparse.Namespace) -> argparse.Namespace:
+    if options.force and not options.reason:
+        raise BadInput("a forced end needs a --reason: it ends what may be alive")
+    return options
 
 
 def _transition(verbs: Any) -> None:

@@ -461,8 +461,9 @@ async def test_a_request_that_nobody_knows_is_answered_and_the_next_is_taken(pat
         raw.writer.close()
 
 
-async def test_who_never_listens_delays_nobody(path):
+async def test_who_never_listens_delays_nobody(path, monkeypatch):
     """Its requests are taken up to a bound; others are answered, and the engine can be left."""
+    monkeypatch.setattr("eventvm.wire.door.FAREWELL_SECONDS", 0.1)
     async with both(path) as (_, guest):
         raw = await Raw.come(path)
         ask = b'{"id": 1, "request": {"type": "explode", "x": "' + b"x" * 200 + b'"}}\n'
@@ -530,8 +531,9 @@ async def test_a_path_too_long_for_an_address_is_reached_all_the_same(tmp_path, 
         assert (await guest.create("web", SIMULATED)).phase == "created"
 
 
-async def test_a_file_in_the_sockets_place_is_left_alone(path, caplog):
+async def test_a_file_in_the_sockets_place_is_left_alone(path, caplog, monkeypatch):
     """The engine serves its own process, and says so; another is told who holds the log."""
+    monkeypatch.setattr("eventvm.wire.PATIENCE_SECONDS", 0.1)
     address.socket_of(path).write_text("mine")
     async with eventvm.open(path) as engine:
         assert "no other process can act" in caplog.text
