@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,6 +15,7 @@ ADDRESS_BYTES = 100
 NAME_BYTES = 64
 """The name of a socket that fits behind the descriptor of its directory."""
 SUFFIX = ".socket"
+LINUX = sys.platform == "linux"
 _UCRED = struct.Struct("3i")
 
 
@@ -44,11 +46,12 @@ def bound(path: Path) -> socket.socket:
     remove(path)
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if hasattr(socket, "SO_PEERCRED"):  # Linux makes the file with the mode that the socket has
+        if LINUX:  # the file is made with the mode that the socket has
             os.fchmod(one.fileno(), stat.S_IRUSR | stat.S_IWUSR)
         with reached(path) as address:
             one.bind(address)
-        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        if not LINUX:
+            path.chmod(stat.S_IRUSR | stat.S_IWUSR)
         one.listen(socket.SOMAXCONN)
         one.setblocking(False)  # noqa: FBT003  # its only argument
     except BaseException:
@@ -68,7 +71,7 @@ def remove(path: Path) -> None:
 
 def owner(one: socket.socket) -> int:
     """Say which user is at the other end; where the kernel does not tell, the file's mode has seen to it."""
-    if not hasattr(socket, "SO_PEERCRED"):
+    if not LINUX:
         return os.geteuid()
     _, uid, _ = _UCRED.unpack(one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     return int(uid)

@@ -137,13 +137,6 @@ class Guest(Engine):
         for one in self._subscriptions:
             one.end()
 
-    def check_open(self) -> None:
-        """Refuse use from elsewhere, after the end, and after the holder's."""
-        if self._line.lost:
-            self.check_here()
-            raise Closed(GONE)
-        super().check_open()
-
     def _heed(self, provider: Provider) -> None:
         """Leave hints to the engine that holds the file."""
 

@@ -290,6 +290,30 @@ async def test_a_caller_that_goes_away_cancels_nothing(path, world):
         assert (await there.start(key="k")).how == "repeated"
 
 
+async def test_what_was_asked_by_who_is_gone_is_done(path):
+    """As soon as it has been read, nobody needs to be there for it."""
+    async with eventvm.open(path) as holder:
+        one = await holder.create("one", lifecycle="plugin")
+        raw = await Raw.come(path)
+        wish = {"type": "send", "machine": one.id, "name": "one", "lifecycle": "plugin"}
+        asked = (
+            msgspec.json.encode({"id": 1, "request": {**wish, "command": {"type": "advance_retry"}}}) + b"\n"
+        )
+        raw.writer.write(asked * 5)
+        raw.writer.close()
+        records = holder.events(after=one.receipt.position)
+        async with asyncio.timeout(10):
+            told = [await anext(records) for _ in range(5)]
+        assert {record.stream for record in told} == {one.id}
+
+
+async def test_a_command_of_ones_own_is_hope_before_it_is_recorded(engine):
+    """A wait that begins right behind it is not told that nothing is under way."""
+    web = await engine.create("web", SIMULATED)
+    _, reached = await asyncio.gather(web.start(), web.wait("running", timeout=5))
+    assert reached.phase == "running"
+
+
 async def test_what_is_under_way_when_a_guest_leaves_is_unknown_to_it(path, world):
     """It is never told as done; the engine goes on."""
     world.always("*", "start", Script(seconds=0.2))
@@ -470,6 +494,19 @@ async def test_who_never_listens_delays_nobody(path, monkeypatch):
         raw.writer.write(ask * 20_000)
         assert (await guest.create("web", SIMULATED)).phase == "created"
     raw.writer.close()
+
+
+async def test_a_caller_has_only_so_much_under_way(path, world, monkeypatch):
+    """What it asks beyond that is not heard before something of it is answered."""
+    monkeypatch.setattr("eventvm.wire.door.REQUESTS", 2)
+    world.always("*", "start", Script(seconds=0.05))
+    async with both(path, world) as (_, guest):
+        machines = [await guest.create(name, SIMULATED) for name in ("a", "b", "c")]
+        begun = guest.log.tree.size
+        await asyncio.gather(*(one.start() for one in machines))
+        page = await guest.log.read(after=begun)
+    kinds = [type(record.event).__name__ for record in page.records]
+    assert kinds[:3] == ["Requested", "Requested", "Started"]
 
 
 async def test_another_release_is_refused_in_a_sentence(path):
