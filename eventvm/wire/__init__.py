@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from eventvm.clock import Clock
-from eventvm.errors import LogHeld
+from eventvm.errors import Closed, LogHeld
 from eventvm.log import EventLog
 from eventvm.logs import file_of, open_log
 from eventvm.wire.line import Line
@@ -14,6 +14,8 @@ from eventvm.wire.words import Terms
 
 PATIENCE_SECONDS = 2.0
 """How long somebody may hold the file and not listen, because it has just come or is about to leave."""
+LEAVING_SECONDS = 60.0
+"""How long an engine may take to leave, having said that it does, before LogHeld."""
 NAP_SECONDS = 0.02
 
 
@@ -45,8 +47,11 @@ async def _reached(log: Path, terms: Terms, held: LogHeld, until: float) -> Line
     """Reach the engine that holds a log; None where it is to be tried again."""
     try:
         return await Line.dial(log, terms)
+    except Closed:
+        until += LEAVING_SECONDS
     except (OSError, EOFError):
-        if asyncio.get_running_loop().time() > until:
-            raise held from None
-        await asyncio.sleep(NAP_SECONDS)
-        return None
+        pass
+    if asyncio.get_running_loop().time() > until:
+        raise held
+    await asyncio.sleep(NAP_SECONDS)
+    return None

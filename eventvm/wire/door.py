@@ -158,6 +158,7 @@ class Caller:
             raise BadInput(
                 f"eventvm {version('eventvm')} holds the log, not {hello.release}: use the same release"
             )
+        self._engine.check_open()
         check(hello.terms, self._terms, self._engine)
         await self._say(words.line(self._welcome(hello)))
 

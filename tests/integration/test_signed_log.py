@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from base64 import b64decode
+from pathlib import Path
 
 import pytest
 from tampering import goes_on, lived, opened, rehash

@@ -348,6 +348,20 @@ async def test_when_the_holder_leaves_its_guests_are_told_and_one_of_them_may_ho
     assert not address.socket_of(path).exists()
 
 
+async def test_who_comes_while_the_holder_leaves_holds_the_log_next(path, world):
+    """It waits until what is under way has ended, and finds it so."""
+    world.always("*", "start", Script(seconds=0.3))
+    taking = eventvm.open(path, providers=[world])
+    holder = await taking.__aenter__()
+    await (await holder.create("web", SIMULATED)).start(wait=False)
+    leaving = asyncio.ensure_future(taking.__aexit__(None, None, None))
+    await asyncio.wait([leaving], timeout=0.05)
+    async with eventvm.open(path, providers=[world]) as engine:
+        assert not isinstance(engine, Guest)
+        assert (await engine.machine("web")).phase == "running"
+    await leaving
+
+
 def held(path):
     """Another process that holds the log."""
     process = subprocess.Popen(
