@@ -24,6 +24,10 @@ from eventvm.providers.simulated import Simulated
 from eventvm.record import Record
 from eventvm.spec import RestoreFrom, Sandbox, Spec
 from eventvm.views import Transition
+from eventvm.wire import taken
+from eventvm.wire.door import doored
+from eventvm.wire.guest import Guest
+from eventvm.wire.terms import terms
 
 __all__ = [
     "End", "Engine", "EventvmError", "Evidence", "Handle", "Instant", "Lifecycle", "Observation",
@@ -48,11 +52,19 @@ async def open(  # the name that users expect
 
     Machines that run go on running. The providers `simulated` and `process` are there, unless others of
     these names are given. `signing` (else EVENTVM_SIGNING_KEY) names the file of a key that signs each
-    commit.
+    commit. Where another process holds the file already, this one acts through its engine.
     """
-    clock = clock or Clock()
-    async with open_log(url, clock=clock.wall, signing=signing) as log:
-        come: tuple[Provider, ...] = (Simulated(clock), Process(clock=clock, owner=owner_of(log)))
-        given = {one.name: one for one in (*come, *providers)}
-        async with Engine(log, given.values(), lifecycles, clock=clock, **options).running() as engine:
-            yield engine
+    providers, lifecycles, watch = tuple(providers), tuple(lifecycles), clock or Clock()
+    asked = terms(options, providers, lifecycles, clock, signing)
+    async with taken(url, asked, clock=watch, signing=signing) as (log, line):
+        come: tuple[Provider, ...] = (Simulated(watch), Process(clock=watch, owner=owner_of(log)))
+        given = {one.name: one for one in (*come, *providers)}.values()
+        if line is not None:
+            guest = Guest(log, given, lifecycles, line=line, clock=watch, **options)
+            async with guest.running() as engine:
+                yield engine
+        else:
+            holder = Engine(log, given, lifecycles, clock=watch, **options)
+            async with doored(log, asked, given) as door, holder.running() as engine:
+                await door.open(engine)
+                yield engine

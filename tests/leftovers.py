@@ -1,6 +1,8 @@
 """What a test run leaves behind, which is nothing: processes, sockets, pipes, locks, directories, groups."""
 
+import errno
 import os
+import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from pathlib import Path
 
 from eventvm.providers.qemu.bridge.wires import WORDS
 from eventvm.providers.rundir import LOCK, taken
+from eventvm.wire.address import SUFFIX, reached
 
 SECONDS = 5.0
 """How long what is on its way out may take."""
@@ -51,8 +54,8 @@ def files(root: Path) -> Iterator[str]:
 def _kind(path: Path) -> str:
     try:
         mode = path.lstat().st_mode
-        if stat.S_ISSOCK(mode):
-            return "socket"
+        if stat.S_ISSOCK(mode):  # an engine that was killed leaves its own, and the next one replaces it
+            return "" if path.name.endswith(SUFFIX) and _deserted(path) else "socket"
         if stat.S_ISFIFO(mode) and path.name in PIPES:
             return "pipe"
         if path.name == MADE:
@@ -60,6 +63,12 @@ def _kind(path: Path) -> str:
         return "lock" if path.name == LOCK and taken(path) else ""
     except OSError:
         return ""
+
+
+def _deserted(path: Path) -> bool:
+    """Say whether nobody listens behind a socket."""
+    with socket.socket(socket.AF_UNIX) as caller, reached(path) as address:
+        return caller.connect_ex(address) == errno.ECONNREFUSED
 
 
 def groups() -> Iterator[str]:

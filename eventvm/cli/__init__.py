@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import demo, discover, events, keys, ledger, log, machines, run
+from eventvm.cli import acting, demo, discover, events, keys, ledger, log, machines, run, waiting
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
 VERBS = (
     demo,
     run,
+    acting,
+    waiting,
     machines,
     events,
     ledger,
@@ -31,6 +33,19 @@ VERBS = (
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are a sentence and a hint, like every other error here."""
+
+    takes_command = False
+    """Whether what follows `--` is a command, however many words came before."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Set the command aside: argparse would look for it behind the first word."""
+        words = list(sys.argv[1:] if args is None else args)
+        if not self.takes_command or "--" not in words:
+            return super().parse_known_args(words, namespace)
+        at = words.index("--")
+        options, rest = super().parse_known_args(words[:at], namespace)
+        options.command = words[at + 1 :]
+        return options, rest
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {plain(message)}\nhint: `{self.prog} --help` tells what it takes\n")
@@ -83,6 +98,8 @@ def _shown() -> Iterator[TextIO]:
     try:
         yield out
         out.flush()
+    except EventvmError:  # a wait that took too long is a TimeoutError, which is an OSError
+        raise
     except OSError as problem:
         if not isinstance(problem, BrokenPipeError):
             _say(f"what it found cannot be shown: {problem.strerror}")

@@ -6,22 +6,24 @@ import os
 import re
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
-import eventvm
 from eventvm import limits
-from eventvm.cli import place
-from eventvm.engine import Engine, Handle
+from eventvm.cli import place, shape
+from eventvm.cli.seat import Seat, seated
+from eventvm.engine import Engine, Handle, Receipt
 from eventvm.errors import EffectFailed, EventvmError, plain
 from eventvm.observation import Clean, End, Observed
-from eventvm.spec import Sandbox, Secret, Spec
+from eventvm.spec import Secret, Spec
+from eventvm.wire.guest import whoever
 
 TIMED_OUT = 124
 NOT_STARTED = 127
 ENDED = ("stopped", "error", "destroyed")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def describe(verbs: Any) -> None:
@@ -36,13 +38,9 @@ def describe(verbs: Any) -> None:
     verb.add_argument("--name", help="what the machine is called (default: after its command)")
     verb.add_argument("--provider", default="process", help="who runs it (default: process)")
     verb.add_argument(
-        "--timeout", type=seconds, metavar="T", help="stop it after T (90, 90s, 5m, 2h): exit code 124"
+        "--timeout", type=shape.seconds, metavar="T", help="stop it after T (90, 90s, 5m, 2h): exit code 124"
     )
-    verb.add_argument("--grace", type=seconds, metavar="T", help="how long a stop asks before it kills")
-    verb.add_argument(
-        "--sandbox", action="store_true",
-        help="it may read the files here, write below the current directory alone, and reach no network",
-    )  # fmt: skip
+    shape.describe_process(verb)
     verb.add_argument(
         "--keep", action="store_true", help="leave the machine there when its command has ended"
     )
@@ -51,51 +49,59 @@ def describe(verbs: Any) -> None:
     verb.set_defaults(run=lambda options, _: run(options))
 
 
-def seconds(text: str) -> float:
-    """Read a length of time."""
-    if (told := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)) is None:
-        raise argparse.ArgumentTypeError(f"a length of time is 90, 90s, 5m or 2h, not {text!r}")
-    return float(told[1]) * _SECONDS[told[2]]
-
-
 async def run(options: argparse.Namespace) -> int:
     """Live one life, and give the exit code of its command."""
-    async with eventvm.open(place.named(options)) as engine:
-        name = options.name or _name(engine, options.command[0])
-        machine = await engine.create(name, _spec(options))
-        return await Life(engine, machine, options).live()
+    async with seated(options) as seat:
+        with environment(seat.shared) as secrets:
+            return await Life(seat, options).live(_spec(options, secrets))
 
 
-def _name(engine: Engine, program: str) -> str:
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(program).name)[:64].strip("-.") or "run"
-    return f"{stem}-{engine.clock.id()[-12:]}"
-
-
-def _spec(options: argparse.Namespace) -> Spec:
+def _spec(options: argparse.Namespace, secrets: dict[str, Secret]) -> Spec:
     """Describe a process; the environment is named and not copied, so that no value of it is recorded."""
-    walls = Sandbox(writable=(str(Path.cwd()),)) if options.sandbox else None
+    command, walls = tuple(options.command), shape.walls(options)
     if options.provider != "process":
-        return Spec(provider=options.provider, command=tuple(options.command), sandbox=walls)
-    names = [name for name in os.environ if name.isprintable() and len(name) <= limits.WORD_CHARACTERS]
+        return Spec(provider=options.provider, command=command, sandbox=walls)
     return Spec(
-        provider="process", command=tuple(options.command), directory=str(Path.cwd()),
-        secrets={name: Secret(env=name) for name in names[: limits.VARIABLES]},
+        provider="process", command=command, directory=str(Path.cwd()), secrets=secrets,
         stop_grace_seconds=options.grace, sandbox=walls,
     )  # fmt: skip
+
+
+@contextmanager
+def environment(shared: bool) -> Iterator[dict[str, Secret]]:  # noqa: FBT001  # named where it comes from
+    """Say where this environment is: here, or in private files where another process starts the command."""
+    names = [name for name in os.environ if name.isprintable() and len(name) <= limits.WORD_CHARACTERS]
+    if not shared:
+        yield {name: Secret(env=name) for name in names[: limits.VARIABLES]}
+        return
+    with TemporaryDirectory(prefix="eventvm-environment-") as kept:
+        files = {name: Path(kept) / str(at) for at, name in enumerate(filter(_told, names))}
+        for name, file in files.items():
+            file.write_text(f"{os.environ[name]}\n")
+        yield {name: Secret(file=str(files[name])) for name in list(files)[: limits.VARIABLES]}
+
+
+def _told(name: str) -> bool:
+    """Say whether a file gives a variable back as it was."""
+    value = os.environ[name]
+    return "\r" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 class Life:
     """One machine in the foreground."""
 
-    def __init__(self, engine: Engine, machine: Handle, options: argparse.Namespace) -> None:
-        self._machine = machine
+    def __init__(self, seat: Seat, options: argparse.Namespace) -> None:
+        self._seat = seat
         self._options = options
-        self._hand = engine.provider(machine.machine.spec.provider)
+        self._machine: Handle
+        """As the engine knows it that was asked last."""
+        self._hand: Any = None
         self._interrupts = 0
         self._ending: asyncio.Task[None] | None = None
 
-    async def live(self) -> int:
+    async def live(self, spec: Spec) -> int:
         """Start, pass on what is written, wait for the end, and clear up."""
+        await self._seat.do(lambda engine: self._begin(engine, spec))
         loop = asyncio.get_running_loop()
         for one in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(one, self._interrupt)
@@ -107,12 +113,26 @@ class Life:
             for one in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(one)
         if not self._options.keep and not self._machine.terminal:
-            await self._machine.destroy(force=True, reason="its command has ended")
+            await self._with(lambda machine: machine.destroy(force=True, reason="its command has ended"))
         return code
+
+    async def _begin(self, engine: Engine, spec: Spec) -> None:
+        name = self._options.name or _name(engine, self._options.command[0])
+        self._machine = await engine.create(name, spec, actor=whoever())
+        self._hand = engine.provider(spec.provider)
+
+    async def _with(self, act: Callable[[Handle], Awaitable[Receipt]]) -> Receipt:
+        """Do something with the machine, whoever holds the log by now."""
+
+        async def acted(engine: Engine) -> Receipt:
+            self._machine = await engine.machine_by_id(self._machine.id)
+            return await act(self._machine)
+
+        return await self._seat.do(acted)
 
     async def _lived(self) -> int:
         try:
-            started = await self._machine.start()
+            started = await self._with(lambda machine: machine.start())
         except EffectFailed as problem:
             sys.stderr.write(f"eventvm: {plain(problem.fault)}\n")
             return NOT_STARTED
@@ -120,7 +140,7 @@ class Life:
         timed_out = False
         try:
             async with asyncio.timeout(self._options.timeout):
-                await self._machine.wait(*ENDED, after=started.position)
+                await self._with(lambda machine: machine.wait(*ENDED, after=started.position))
         except TimeoutError:
             timed_out = True
             await self._stop("its time was over")
@@ -139,8 +159,7 @@ class Life:
         return [self._passed(stream, out) for stream, out in pairs]
 
     async def _passed(self, stream: str, out: BinaryIO) -> None:
-        follow: Any = self._hand
-        async for data in follow.follow(self._machine.id, stream):
+        async for data in self._hand.follow(self._machine.id, stream):
             out.write(data)
             out.flush()
 
@@ -154,14 +173,19 @@ class Life:
 
     async def _stop(self, reason: str) -> None:
         try:
-            await self._machine.stop(reason=reason)
+            await self._with(lambda machine: machine.stop(reason=reason))
         except EventvmError as problem:
             if self._interrupts < 2:  # noqa: PLR2004  # the second interrupt breaks the first one's stop off
                 sys.stderr.write(f"eventvm: {problem}\n")
 
     async def _force(self) -> None:
         with suppress(EventvmError):
-            await self._machine.destroy(force=True, reason="interrupted twice")
+            await self._with(lambda machine: machine.destroy(force=True, reason="interrupted twice"))
+
+
+def _name(engine: Engine, program: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(program).name)[:64].strip("-.") or "run"
+    return f"{stem}-{engine.clock.id()[-12:]}"
 
 
 def exit_code(end: End | None) -> int:

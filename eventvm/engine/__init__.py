@@ -390,6 +390,10 @@ class Engine:
 
     # --- lifecycles
 
+    def lifecycles(self) -> tuple[Lifecycle, ...]:
+        """Give the definitions that come with eventvm, and those that this engine was given."""
+        return tuple(self._known.values())
+
     def rules(self, lifecycle: str) -> Rules:
         """Give the definition that new machines of this name will live under."""
         if (known := self._rules.get(limits.name(lifecycle, "lifecycle"))) is None:

@@ -69,6 +69,8 @@ class Cells:
         self.named: dict[str, asyncio.Future[None]] = {}
         """For names that somebody waits for: resolved when a machine takes the name."""
         self.waiting = 0
+        self.folded = 0
+        """Up to which position loading has folded the log."""
         self._moved: dict[str, Machine] | None = None
         """While the living are being kept: those that moved since that began, as they were then."""
         self.left = False
@@ -97,9 +99,11 @@ class Cells:
     async def _fold(self, kept: Any) -> None:
         if kept is not None:
             await self.unpack(kept.parts)
-        async for records in Replay(self._log, kept.tree if kept else None):
+        replay = Replay(self._log, kept.tree if kept else None)
+        async for records in replay:
             for record in records:
                 await self._apply(record)
+        self.folded = replay.until
 
     async def _apply(self, record: Record) -> None:
         if isinstance(record.event, LifecycleDefined):

@@ -88,7 +88,8 @@ def give_up(cells: Cells) -> None:
             if not wait.future.done():
                 wait.future.set_exception(Closed())
     for named in cells.named.values():
-        named.set_result(None)
+        if not named.done():
+            named.set_result(None)
 
 
 async def wait_for(

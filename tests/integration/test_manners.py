@@ -108,7 +108,7 @@ HANDLE = {
     "wait": ("running",), "wait_exit": (), "exit_status": (), "history": (), "entries": (), "intervals": (),
 }  # fmt: skip
 ANYWHERE = {
-    Engine: {"running", "rules", "unborn"},  # begins its own life; pure; pure
+    Engine: {"running", "lifecycles", "rules", "unborn"},  # begins its own life; pure; pure; pure
     Handle: {"take"},  # remembers a value that it is given
     Subscription: {"end"},  # the engine's own
 }
