@@ -40,7 +40,7 @@ def _lines(lifecycle: Lifecycle) -> Iterator[str]:
         if lifecycle.title(phase) != _id(phase):
             yield f'state "{_label(lifecycle.title(phase))}" as {_id(phase)}'
     yield f"[*] --> {_id(lifecycle.initial)}"
-    for (phase, to), tags in _edges(lifecycle).items():
+    for (phase, to), tags in edges(lifecycle).items():
         yield f"{_id(phase)} --> {_id(to)}: {', '.join(map(short, tags))}"
     for end in lifecycle.ends:
         yield f"{_id(end)} --> [*]"
@@ -56,15 +56,16 @@ def _label(title: str) -> str:
     return re.sub(r"""["'<>#;`&\\]""", lambda odd: f"#{ord(odd[0])};", plain(title))
 
 
-def _edges(lifecycle: Lifecycle) -> dict[tuple[str, str], list[str]]:
-    edges: dict[tuple[str, str], list[str]] = {}
+def edges(lifecycle: Lifecycle) -> dict[tuple[str, str], list[str]]:
+    """Give the events that lead from one phase to another, for each pair that they lead along."""
+    found: dict[tuple[str, str], list[str]] = {}
     for phase in lifecycle.phases:
         for tag, arrow in sorted(arrows(lifecycle, phase).items(), key=lambda row: _TAGS.index(row[0])):
             if arrow.to is not None:
-                edges.setdefault((phase, arrow.to), []).append(tag)
+                found.setdefault((phase, arrow.to), []).append(tag)
         for to in lifecycle.moves.get(phase, ()):
-            edges.setdefault((phase, to), []).append("machine.transitioned")
-    return edges
+            found.setdefault((phase, to), []).append("machine.transitioned")
+    return found
 
 
 # --- the words -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import demo, discover, events, keys, ledger, log, machines, run
+from eventvm.cli import demo, discover, events, keys, ledger, log, machines, picture, run
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
@@ -20,6 +20,7 @@ VERBS = (
     demo,
     run,
     machines,
+    picture,
     events,
     ledger,
     discover,
