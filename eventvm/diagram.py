@@ -1,4 +1,4 @@
-"""A lifecycle as one picture: its phases below each other, and beside them the events that lead on; as SVG, pure.
+"""A lifecycle as one picture: its phases, and beside each the events that lead on; as SVG, pure.
 
 What leads down runs on the right, what leads up on the left. All that leads to one phase on one side runs
 together in a lane of that phase's colour.

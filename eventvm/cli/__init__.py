@@ -12,7 +12,7 @@ from typing import NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import demo, discover, events, keys, ledger, log, machines, picture, run
+from eventvm.cli import demo, discover, doctor, events, keys, ledger, lifecycle, log, machines, picture, run
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
@@ -24,8 +24,10 @@ VERBS = (
     events,
     ledger,
     discover,
+    lifecycle,
     log,
     keys,
+    doctor,
 )
 """The modules that describe verbs, in the order of the help."""
 
