@@ -12,7 +12,20 @@ from typing import NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import demo, discover, doctor, events, keys, ledger, lifecycle, log, machines, picture, run
+from eventvm.cli import (
+    completion,
+    demo,
+    discover,
+    doctor,
+    events,
+    keys,
+    ledger,
+    lifecycle,
+    log,
+    machines,
+    picture,
+    run,
+)
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
@@ -28,6 +41,7 @@ VERBS = (
     log,
     keys,
     doctor,
+    completion,
 )
 """The modules that describe verbs, in the order of the help."""
 
@@ -44,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="eventvm",
         description="A control engine and flight recorder for machines.",
-        epilog="try: eventvm demo",
+        epilog="example: eventvm demo",
     )
     top.add_argument("--version", action="version", version=f"eventvm {version('eventvm')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)

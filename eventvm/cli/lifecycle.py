@@ -106,7 +106,7 @@ def _check(verbs: Any) -> None:
         help="check a definition before anything lives under it",
         description="Each row that contradicts another is named; then the laws are tried that every "
         "lifecycle owes to those who live under it. 0: it is lawful, 1: it is not.",
-        epilog="example: eventvm lifecycle show vm -o json | eventvm lifecycle check -",
+        epilog="example: eventvm lifecycle check cell-next.json --doomed completed",
     )
     verb.add_argument("file", metavar="FILE", help="the definition, as JSON; `-` for the input")
     verb.add_argument(
