@@ -213,7 +213,7 @@ def marked(record: Record) -> Mark | None:
     if isinstance(event, Unknown):
         return Mark(when(record), f"{event.tag}, unknown to this release", "failure", record.position)
     words = " ".join((tag(record).removeprefix("machine."), *_details(event)))
-    return Mark(event.at.wall, words, _kind(event), record.position, events.why(event))
+    return Mark(event.at.wall, words, _kind(event), record.position, _because(event))
 
 
 def _kind(event: Event) -> Kind:
@@ -223,6 +223,13 @@ def _kind(event: Event) -> Kind:
     if isinstance(event, events.Failure | events.RestartGivenUp | events.Doubted):
         return "failure"
     return "repair" if isinstance(event, REPAIRS) else "event"
+
+
+def _because(event: Event) -> str:
+    """Say what went wrong, else why it was asked for."""
+    if isinstance(event, events.Failure):
+        return event.fault.message or event.fault.kind
+    return event.reason
 
 
 def _details(event: Event) -> Iterator[str]:
@@ -294,7 +301,7 @@ def _cut(life: Life, begin: int, end: int) -> Life | None:
         for one in life.bars
         if one.begin < min(one.end, end) and one.end > begin
     )
-    pending = life.pending if life.pending is not None and life.pending.begin < end else None
+    pending = life.pending if life.pending is not None and life.pending.begin <= end else None
     marks = tuple(one for one in life.marks if begin <= one.at <= end)
     return replace(life, bands=bands, bars=bars, marks=marks, pending=pending)
 

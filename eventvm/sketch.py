@@ -76,7 +76,7 @@ def undyed(text: object, /, *_: str) -> str:
 def sketch(shown: Picture, width: int, letters: Letters = UNICODE, ink: Ink = undyed) -> Iterator[str]:
     """Write lives, line by line: one of them with all that is known of it, several as rows."""
     page = Page(shown, max(width, LEAST_WIDTH), letters, ink)
-    yield ink(headline(shown), "bold")
+    yield page.written(headline(shown), "bold")
     yield page.written(span(shown), "dim")
     yield from page.axis()
     if len(shown.lives) == 1:

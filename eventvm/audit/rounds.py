@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 
+from eventvm import events
 from eventvm.audit import stored
 from eventvm.audit.finding import Finding, note, well, wrong
 from eventvm.audit.standing import Standing
@@ -129,8 +130,16 @@ def _machine(past: Past, now: Instant, *, held: bool) -> Iterator[Finding]:
         )
     elif machine.phase in machine.rules.definition.faulty:
         since = length(max(0, now.wall - past.last_change) // SECOND_NS * SECOND_NS)
-        yield wrong(about, f"{title} for {since}: {machine.reason or 'no reason is recorded'}", _next(past))
+        yield wrong(about, f"{title} for {since}: {_because(past)}", _next(past))
     yield from _late(past, now, held=held)
+
+
+def _because(past: Past) -> str:
+    """Say what went wrong, else why somebody asked for it."""
+    event = past.came.event if past.came is not None else None
+    if isinstance(event, events.Failure):
+        return event.fault.message or event.fault.kind
+    return past.machine.reason or "no reason is recorded"
 
 
 def _next(past: Past) -> str:

@@ -22,7 +22,7 @@ from eventvm.installed import Installed
 from eventvm.lifecycle import Lifecycle, Recorded, Rules, answers, arrows, complaints
 from eventvm.lifecycle_laws import LAWS, broken
 from eventvm.lifecycles import LIFECYCLES
-from eventvm.tables import Refuse
+from eventvm.tables import Answer, Effect, Look, Refuse, leaves
 from eventvm.views import defined
 
 DIGITS = 6
@@ -207,7 +207,7 @@ async def shown(paper: Paper, options: argparse.Namespace) -> int:
     else:
         for phase in _chosen(one, options.phase):
             _phase(paper, one, phase)
-        _effects(paper, one)
+        _effects(paper, one, _used(one, _chosen(one, options.phase)))
     return 0
 
 
@@ -223,7 +223,7 @@ def _phase(paper: Paper, one: Lifecycle, phase: str) -> None:
     told = ", ".join(roles(one, phase)) + (f"; counts {meters}" if meters else "")
     paper.line(f"{paper.phase(one.title(phase))}  {paper.ink(told, 'dim')}")
     rows = sorted(answers(one, phase).items(), key=lambda row: row_rank(row[0]))
-    taken = [(command, answer_in_words(answer)) for command, answer in rows if not isinstance(answer, Refuse)]
+    taken = [line for command, answer in rows for line in _answered(command, answer)]
     refused = [command for command, answer in rows if isinstance(answer, Refuse)]
     if taken:
         paper.table(("command", "comes to"), ([paper.ink(cell) for cell in row] for row in taken))
@@ -238,12 +238,29 @@ def _phase(paper: Paper, one: Lifecycle, phase: str) -> None:
     paper.line()
 
 
-def _effects(paper: Paper, one: Lifecycle) -> None:
-    """Show what each effect calls, in this order."""
+def _answered(command: str, answer: Answer) -> Iterator[tuple[str, str]]:
+    """Say what a command comes to; what depends on a look stands on lines of its own."""
+    if isinstance(answer, Look):
+        yield command, "a look first"
+        for seen in ("alive", "gone", "unknown"):
+            yield "", f"{seen} -> {answer_in_words(getattr(answer, seen))}"
+    elif not isinstance(answer, Refuse):
+        yield command, answer_in_words(answer)
+
+
+def _used(one: Lifecycle, phases: Iterable[str]) -> set[str]:
+    """Name the effects that something in these phases leads to."""
+    every = (answer for phase in phases for answer in answers(one, phase).values())
+    return {final.name for answer in every for final in leaves(answer) if isinstance(final, Effect)}
+
+
+def _effects(paper: Paper, one: Lifecycle, used: set[str]) -> None:
+    """Show what effects call, in this order."""
     rows = [
         (name, step.call, short(step.ok or "the next step"), short(step.failed or "passed over"))
         for name, steps in one.effects.items()
         for step in steps
+        if name in used
     ]
     if rows:
         paper.line("effects")

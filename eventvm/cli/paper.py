@@ -28,7 +28,8 @@ class Paper:
     def ink(self, text: object, *styles: str) -> str:
         """Dye a text, where there is colour."""
         codes = ";".join(COLOURS[style] for style in styles if style in COLOURS)
-        return f"\x1b[{codes}m{plain(text)}\x1b[0m" if self._colour and codes else plain(text)
+        words = plain(text)
+        return f"\x1b[{codes}m{words}\x1b[0m" if self._colour and codes and words else words
 
     def takes(self, letters: str) -> bool:
         """Say whether these letters can be shown as they are."""
