@@ -61,8 +61,8 @@ def drawn(command: str, lines: list[str]) -> str:
     columns = max(len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in lines)
     width, height = WIDE * max(columns, 60) + 32, HIGH * len(lines) + BAR + 28
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="screen" viewBox="0 0 {width:.0f} {height}" role="img"',
-        f'font-family="{FONT}" font-size="14">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="screen" viewBox="0 0 {width:.0f} {height}"',
+        f'role="img" font-family="{FONT}" font-size="14">',
         f"<title>{escape(command)}</title><style>{STYLE}</style>",
         f'<rect x="0.5" y="0.5" width="{width - 1:.0f}" height="{height - 1}" rx="8"/>',
         f'<rect class="bar" x="0.5" y="0.5" width="{width - 1:.0f}" height="{BAR}" rx="8"/>',

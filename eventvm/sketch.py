@@ -195,13 +195,10 @@ def _run(band: Band | None, begin: int, end: int, seen: dict[int, Mark], page: P
     """Write the columns of one band."""
     if band is None:
         return " " * (end - begin)
-    fill, name = page.letters.looks[band.look], page.cut(band.phase, end - begin)
-    room = next((at for at in range(begin, end + 1) if at in seen), end) - begin
-    text = (
-        f"{fill}{f' {name} ':{fill}<{end - begin - 1}}"
-        if len(band.phase) + 3 <= room
-        else fill * (end - begin)
-    )
+    fill, name = page.letters.looks[band.look], page.cut(band.phase, page.width)
+    room = next((at for at in range(begin, end) if at in seen), end) - begin
+    told = f"{fill} {name} " if len(name) + 3 <= room else ""
+    text = f"{told:{fill}<{end - begin}}"
     return "".join(_dyed(text, begin, band, seen, page))
 
 
