@@ -356,8 +356,8 @@ def summary(shown: Picture) -> str:
 def _told(life: Life) -> str:
     phases = ", ".join(f"{band.phase} {length(band.end - band.begin)}" for band in life.bands[:TICKS])
     more = f" and {len(life.bands) - TICKS} more" if len(life.bands) > TICKS else ""
-    notable = [mark.text for mark in life.marks if mark.kind != "event"]
-    marks = f" Marked: {', '.join(notable[:TICKS])}." if notable else ""
+    texts = [mark.text for mark in notable(life)]
+    marks = f" Marked: {', '.join(texts[:TICKS])}." if texts else ""
     under_way = f" {asked(life.pending)}." if life.pending is not None else ""
     return plain(f"{life.name} ({life.lifecycle}): {phases}{more}.{marks}{under_way}")
 
@@ -383,6 +383,17 @@ def rounded(ns: int) -> int:
     """Leave out of a length what nobody reads: from ten seconds on, the parts of one."""
     unit = SECOND_NS if ns >= 10 * SECOND_NS else SECOND_NS // 10 if ns >= SECOND_NS else SECOND_NS // 1000
     return ns // unit * unit
+
+
+def notable(life: Life) -> Iterator[Mark]:
+    """Give the marks that must be seen, also on a row among others."""
+    return (mark for mark in life.marks if mark.kind != "event")
+
+
+def seen(shown: Picture) -> Iterator[Mark]:
+    """Give the marks that a picture shows: all of one life, of several those that must be seen."""
+    for life in shown.lives:
+        yield from life.marks if len(shown.lives) == 1 else notable(life)
 
 
 def most_notable(marks: Sequence[Mark]) -> Mark:

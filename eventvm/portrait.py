@@ -19,8 +19,10 @@ from eventvm.picture import (
     Picture,
     asked,
     headline,
+    notable,
     rows,
     said,
+    seen,
     span,
     summary,
     ticks,
@@ -272,11 +274,10 @@ def _together(lives: Iterable[Life], page: Page) -> Iterator[str]:
         yield from _phases(life.bands, page, ROW)
         if life.pending is not None:
             yield from _request(life.pending, page, ROW)
-        for mark in life.marks:
-            if mark.kind != "event":
-                x, y = page(mark.at), page.y + ROW / 2
-                yield f'<circle class="ground" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
-                yield _mark(mark, x, y)
+        for mark in notable(life):
+            x, y = page(mark.at), page.y + ROW / 2
+            yield f'<circle class="ground" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
+            yield _mark(mark, x, y)
         page.y += ROW + 2
         for bars in rows(life).values():
             for bar in bars:
@@ -305,7 +306,7 @@ def _legend(shown: Picture, height: float) -> Iterator[str]:
             yield f'<rect class="{look}" x="{x:.1f}" y="{y - 10:.1f}" width="14" height="12" rx="3"/>'
             yield text(x + 20, y, words, "dim")
             x += 36 + LETTER * len(words)
-    kinds = {mark.kind for life in shown.lives for mark in life.marks}
+    kinds = {mark.kind for mark in seen(shown)}
     for kind, words in MARKS.items():
         if kind in kinds:
             yield _glyph(kind, x + 6, y - 4)

@@ -20,8 +20,10 @@ from eventvm.picture import (
     asked,
     headline,
     most_notable,
+    notable,
     rows,
     said,
+    seen,
     span,
     ticks,
     why,
@@ -165,16 +167,20 @@ def _alone(life: Life, page: Page) -> Iterator[str]:
 
 def _phases(life: Life, page: Page, *, marked: bool = False) -> str:
     """Write the phases of a life, each by its name where there is room, and on them what must be seen."""
-    shown = [_seen(life.bands, *page.edges(column)) for column in range(page.columns)]
-    seen: dict[int, Mark] = {}
-    for mark in life.marks if marked else ():
-        if mark.kind != "event":
-            column = page.column(mark.at)
-            seen[column] = most_notable([*filter(None, [seen.get(column)]), mark])
-    return "".join(_runs(shown, seen, page))
+    shown = [_shown(life.bands, *page.edges(column)) for column in range(page.columns)]
+    marks = _columns(notable(life), page) if marked else {}
+    return "".join(_runs(shown, {column: most_notable(ones) for column, ones in marks.items()}, page))
 
 
-def _seen(bands: Sequence[Band], begin: int, end: int) -> Band | None:
+def _columns(marks: Iterable[Mark], page: Page) -> dict[int, list[Mark]]:
+    """Gather marks by the column that they fall into."""
+    columns: dict[int, list[Mark]] = {}
+    for mark in marks:
+        columns.setdefault(page.column(mark.at), []).append(mark)
+    return columns
+
+
+def _shown(bands: Sequence[Band], begin: int, end: int) -> Band | None:
     """Choose what a column shows: a fault, else what lasted longest of it."""
     ones = [one for one in bands if one.begin < max(end, begin + 1) and one.end > begin]
     return max(
@@ -182,30 +188,30 @@ def _seen(bands: Sequence[Band], begin: int, end: int) -> Band | None:
     )
 
 
-def _runs(shown: Sequence[Band | None], seen: dict[int, Mark], page: Page) -> Iterator[str]:
+def _runs(shown: Sequence[Band | None], noted: dict[int, Mark], page: Page) -> Iterator[str]:
     begin = 0
     while begin < len(shown):
         band = shown[begin]
         end = next((at for at in range(begin, len(shown)) if shown[at] is not band), len(shown))
-        yield _run(band, begin, end, seen, page)
+        yield _run(band, begin, end, noted, page)
         begin = end
 
 
-def _run(band: Band | None, begin: int, end: int, seen: dict[int, Mark], page: Page) -> str:
+def _run(band: Band | None, begin: int, end: int, noted: dict[int, Mark], page: Page) -> str:
     """Write the columns of one band."""
     if band is None:
         return " " * (end - begin)
     fill, name = page.letters.looks[band.look], page.cut(band.phase, page.width)
-    room = next((at for at in range(begin, end) if at in seen), end) - begin
+    room = next((at for at in range(begin, end) if at in noted), end) - begin
     told = f"{fill} {name} " if len(name) + 3 <= room else ""
     text = f"{told:{fill}<{end - begin}}"
-    return "".join(_dyed(text, begin, band, seen, page))
+    return "".join(_dyed(text, begin, band, noted, page))
 
 
-def _dyed(text: str, begin: int, band: Band, seen: dict[int, Mark], page: Page) -> Iterator[str]:
+def _dyed(text: str, begin: int, band: Band, noted: dict[int, Mark], page: Page) -> Iterator[str]:
     after = 0
-    for column in sorted(one for one in seen if begin <= one < begin + len(text)):
-        at, mark = column - begin, seen[column]
+    for column in sorted(one for one in noted if begin <= one < begin + len(text)):
+        at, mark = column - begin, noted[column]
         yield page.ink(text[after:at], INKS[band.look]) if at > after else ""
         yield page.ink(page.letters.kinds[mark.kind], DYES[mark.kind], "bold")
         after = at + 1
@@ -214,11 +220,8 @@ def _dyed(text: str, begin: int, band: Band, seen: dict[int, Mark], page: Page) 
 
 def _marks(marks: Iterable[Mark], page: Page) -> str:
     """Write what happened below the phases; of several in one column, what must be seen."""
-    columns: dict[int, list[Mark]] = {}
-    for mark in marks:
-        columns.setdefault(page.column(mark.at), []).append(mark)
     line, last = "", 0
-    for column, ones in sorted(columns.items()):
+    for column, ones in sorted(_columns(marks, page).items()):
         kind = most_notable(ones).kind
         line += " " * (column - last) + page.ink(page.letters.kinds[kind], DYES[kind])
         last = column + 1
@@ -249,12 +252,7 @@ def _bars(bars: Iterable[Bar], page: Page) -> str:
 def _legend(shown: Picture, page: Page) -> Iterator[str]:
     """Say what the letters of this picture mean."""
     looks = {band.look for life in shown.lives for band in life.bands}
-    kinds = {
-        mark.kind
-        for life in shown.lives
-        for mark in life.marks
-        if len(shown.lives) == 1 or mark.kind != "event"
-    }
+    kinds = {mark.kind for mark in seen(shown)}
     told = [
         (page.letters.looks[look], WORDS[look], INKS[look]) for look in page.letters.looks if look in looks
     ]

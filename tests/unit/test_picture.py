@@ -214,6 +214,13 @@ def test_a_forced_end_is_marked_on_the_row_of_a_fleet():
     assert sum(UNICODE.kinds["forced"] in line for line in sketch(cut, 80)) == 3
 
 
+def test_a_life_that_is_over_is_shown_up_to_its_end():
+    """And a little of what came after, not all the time that has passed since."""
+    bands = (Band("up", "work", 0, 2400, 1), Band("gone", "gone", 2400, 10**9, 2))
+    lives = [Life("a", "a", "vm", "gone", bands, (), (), None, over=over) for over in (True, False)]
+    assert [picture([life], None, None).end for life in lives] == [2501, 10**9]
+
+
 @pytest.mark.parametrize("name", LIFECYCLES)
 def test_a_diagram_names_every_way_and_stays_in_its_frame(name):
     """Each pair of phases once, with all events that lead along it."""
