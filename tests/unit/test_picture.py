@@ -150,15 +150,19 @@ async def told():
         clock.passed += MINUTE
         world.script("web-1", "stop", "lost")
         await web.stop(wait=False)
+        job = await engine.create("job", Spec(provider="simulated"), lifecycle="cell")
+        await job.start()
+        world.script("job", "stop", "fail")
+        await job.destroy(force=True, reason="its time was over")
         return (await engine.log.read()).records, clock
 
 
-def life_of(told, at=None):
+def life_of(told, at=None, name="web-1"):
     records, clock = told
     lives = Lives(at)
     for record in records:
         lives.apply(record)
-    return lives.life(lives.pasts.named("web-1"), clock.now())
+    return lives.life(lives.pasts.named(name), clock.now())
 
 
 async def test_what_happened_is_marked_as_what_it_was(told):
@@ -176,11 +180,19 @@ async def test_what_happened_is_marked_as_what_it_was(told):
     assert any("stop requested" in line for line in sketch(picture([life], None, None), 100))
 
 
+async def test_a_forced_end_is_marked_with_what_nobody_knows(told):
+    """It has no exit code, and a reason."""
+    mark = life_of(told, name="job").marks[-1]
+    assert (mark.kind, mark.reason) == ("forced", "its time was over")
+    assert mark.text.endswith("forced, no exit code)")
+
+
 async def test_a_clock_that_goes_back_makes_no_band_begin_before_another(told):
     """It is held still instead."""
     bands = life_of(told).bands
     assert [band.begin for band in bands] == sorted(band.begin for band in bands)
-    assert bands[-1].end == told[1].wall()
+    assert all(before.end == after.begin for before, after in pairwise(bands))
+    assert (bands[0].begin, bands[-1].end) == (MINUTE, told[1].wall())
 
 
 async def test_an_instant_of_the_past_ends_the_picture(told):
