@@ -97,8 +97,10 @@ class Page:
     """How instants fall into columns."""
 
     def __init__(self, shown: Picture, width: int, letters: Letters, ink: Ink) -> None:
-        words = (word for life in shown.lives for word in (_named(life, shown), *_titles(life, shown)))
-        self.gutter = min(max(NAME_LEAST, *map(len, words), 0), NAME_MOST, width // 3)
+        alone = len(shown.lives) == 1
+        words = (word for life in shown.lives for word in (rows(life) if alone else [life.name]))
+        self.gutter = min(max(map(len, words), default=0), NAME_MOST, width // 3)
+        self.gutter = max(self.gutter, NAME_LEAST)
         self.width = width
         self.columns = width - self.gutter - 2
         self.begin, self.end = shown.begin, shown.end
@@ -121,10 +123,9 @@ class Page:
     def cut(self, words: str, most: int) -> str:
         """Shorten what is too long."""
         words = plain(words)
-        if not self.letters.cut.isascii():
-            return words if len(words) <= most else words[: most - 1] + self.letters.cut
-        words = words.replace("\N{RIGHTWARDS ARROW}", self.letters.arrow)
-        words = words.encode("ascii", "backslashreplace").decode()
+        if self.letters.cut.isascii():
+            words = words.replace("\N{RIGHTWARDS ARROW}", self.letters.arrow)
+            words = words.encode("ascii", "backslashreplace").decode()
         return words if len(words) <= most else words[: most - 1] + self.letters.cut
 
     def written(self, words: str, *styles: str, indent: int = 0) -> str:
@@ -141,14 +142,6 @@ class Page:
                 marks = marks.ljust(column) + self.letters.tick
         yield self.row("", self.ink(line, "dim"))
         yield self.row("", self.ink(marks, "dim"))
-
-
-def _named(life: Life, shown: Picture) -> str:
-    return life.name if len(shown.lives) > 1 else "phase"
-
-
-def _titles(life: Life, shown: Picture) -> Iterable[str]:
-    return () if len(shown.lives) > 1 else rows(life)
 
 
 # --- rows -----------------------------------------------------------------------------------------------

@@ -226,6 +226,7 @@ def _bytes(count: float) -> str:
 # --- who holds it ---------------------------------------------------------------------------------------
 
 LOCKS = Path("/proc/locks")
+KNOCK_SECONDS = 1.0
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -300,23 +301,22 @@ def _socket(path: Path, *, held: Holder | None) -> Iterator[Finding]:
         yield wrong("socket", f"{door} is no socket", "move it away: it is not the engine's")
     elif stat.S_IMODE(found.st_mode) & 0o077:
         yield wrong("socket", f"others may use {door}", f"chmod 600 {door}")
-    elif _answers(door):
-        yield well("socket", f"{door.name} answers")
-    elif held is None:
-        yield note(
-            "socket", f"{door.name} is left of an engine that was killed", "nothing: the next one replaces it"
-        )
     else:
-        yield wrong(
-            "socket", f"the engine does not answer at {door.name}", "look whether it hangs, or is stopped"
-        )
+        yield _asked(door, held=held)
 
 
-def _answers(door: Path) -> bool:
+def _asked(door: Path, *, held: Holder | None) -> Finding:
+    """Knock at an engine's socket, and go away again."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as one:
-        one.settimeout(1.0)
+        one.settimeout(KNOCK_SECONDS)
         try:
             one.connect(str(door))
-        except OSError:
-            return False
-        return True
+        except (ConnectionRefusedError, FileNotFoundError, TimeoutError, BlockingIOError):
+            if held is None:
+                told = f"{door.name} is left of an engine that was killed"
+                return note("socket", told, "nothing: the next one replaces it")
+            told = f"the engine does not answer at {door.name}"
+            return wrong("socket", told, "look whether it hangs, or is stopped")
+        except OSError as problem:
+            return note("socket", f"{door.name} is there, and cannot be asked: {problem}")
+    return well("socket", f"{door.name} answers")

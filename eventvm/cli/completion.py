@@ -63,8 +63,7 @@ def describe(verbs: Any) -> None:
         epilog="example: eventvm completion bash > ~/.local/share/bash-completion/completions/eventvm",
     )
     verb.add_argument("shell", choices=list(SHELLS), help="which shell")
-    verb.set_defaults(run=lambda options, paper: printed(paper, options))
-    verb.set_defaults(table=lambda: table(verbs))
+    verb.set_defaults(run=lambda options, paper: printed(paper, options), table=lambda: table(verbs))
 
 
 async def printed(paper: Paper, options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -277,6 +278,20 @@ def test_a_held_log_is_examined_and_who_holds_it_is_named(troubled):
     assert "no engine holds it" in told["lock"]
     assert "no engine runs" in told["machine queue"]
     assert "was killed" in told["size"]
+
+
+def test_a_socket_is_knocked_at(place, tmp_path):
+    """One that was left behind harms nobody; one that others may use does."""
+    shutil.copy(place / "demo.db", tmp_path)
+    with closing(socket.socket(socket.AF_UNIX)) as door:
+        door.bind(str(tmp_path / "demo.db.socket"))
+        (tmp_path / "demo.db.socket").chmod(0o600)
+        assert ("socket", "note") in {row[:2] for row in found(tmp_path)}
+        door.listen()
+        assert ("socket", "well", "demo.db.socket answers", "") in found(tmp_path)
+        (tmp_path / "demo.db.socket").chmod(0o666)
+        assert levels(found(tmp_path, code=1))["socket"] == "wrong"
+    (tmp_path / "demo.db.socket").unlink()
 
 
 def test_a_record_from_the_future_is_told(tmp_path):
