@@ -54,6 +54,8 @@ def _width(text: str) -> int:
 
 async def drawn(paper: Paper, options: argparse.Namespace) -> int:
     """Draw the lives that were asked for."""
+    if options.names and (options.all or options.prefix or options.label):
+        raise BadInput("names say already which machines: --all, --prefix and --label choose among all")
     async with reading.opened(options) as (log, asked):
         begin = None if options.begin is None else await options.begin.so(log)
         end = None if options.end is None else await options.end.so(log)

@@ -82,7 +82,7 @@ def test_a_window_that_nobody_lived_in_says_so(place):
     assert run(place, "picture", url="empty.db").stdout == "no machines\n"
 
 
-@pytest.mark.parametrize("order", [("--width", "9"), ("--svg", "."), ("--svg", "nowhere/x.svg")])
+@pytest.mark.parametrize("order", [("--width", "9"), ("--all",), ("--svg", "."), ("--svg", "nowhere/x.svg")])
 def test_a_picture_that_cannot_be_is_refused(place, order):
     """Before anything is written."""
     refused(place, "picture", "web-1", *order, code=2)
