@@ -5,8 +5,10 @@ portrait.py draws it as SVG and sketch.py in letters: what is shown where is dec
 Wall clocks go back, and a picture cannot: no band begins before the one before it.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import itemgetter
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -123,8 +125,10 @@ class Lives:
         self._marks: dict[str, list[Mark]] = {}
         self.latest = 0
         """The wall time of the latest that is known; a clock that was put back lies before it."""
-        self._boots: dict[str, dict[int, int]] = {}
-        """For each machine: the incarnation that it was in after each of its records."""
+        self._begun: dict[str, int] = {}
+        """For each machine: the wall time of its first record."""
+        self._boots: dict[str, list[tuple[int, int]]] = {}
+        """For each machine: its incarnations, each with the position of the record that began it."""
 
     def apply(self, record: Record) -> None:
         """Fold one record in."""
@@ -132,7 +136,10 @@ class Lives:
         if past is None:
             return
         self.latest = max(self.latest, when(record))
-        self._boots.setdefault(record.stream, {})[record.position] = past.folded.incarnation
+        self._begun.setdefault(record.stream, when(record))
+        boots = self._boots.setdefault(record.stream, [(0, 0)])
+        if past.folded.incarnation != boots[-1][1]:
+            boots.append((record.position, past.folded.incarnation))
         if past.machine.position == record.position and (mark := marked(record)) is not None:
             self._marks.setdefault(record.stream, []).append(mark)
 
@@ -142,30 +149,34 @@ class Lives:
         until = max(now.wall, self.latest) if at is None else at
         ledger = past.ledger
         intervals = ledger.until(now) if at is None else ledger.intervals(as_of=Instant(at, 0, ""))
-        boots = self._boots.get(machine.id, {})
         return Life(
             name=machine.name, id=machine.id, lifecycle=machine.rules.name, phase=_title(past),
-            bands=tuple(_bands(past, until)),
-            bars=tuple(_bar(one, boots.get(one.start.position, 0), until) for one in intervals),
+            bands=tuple(_bands(past, self._begun[machine.id], until)),
+            bars=tuple(_bar(one, self._incarnation(one), until) for one in intervals),
             marks=tuple(self._marks.get(machine.id, ())),
             pending=_pending(past), over=machine.terminal,
         )  # fmt: skip
+
+    def _incarnation(self, one: Interval) -> int:
+        """Say to which boot an interval belongs; what is kept beside the machine belongs to none."""
+        if one.subject:
+            return 0
+        boots = self._boots[one.machine]
+        return boots[bisect_right(boots, one.start.position, key=itemgetter(0)) - 1][1]
 
 
 def _title(past: Past) -> str:
     return past.machine.rules.definition.title(past.machine.phase)
 
 
-def _bands(past: Past, until: int) -> Iterator[Band]:
-    """Tile the life, from its first change of phase on."""
+def _bands(past: Past, begun: int, until: int) -> Iterator[Band]:
+    """Tile the life, from its first change of phase on; while that has not come, from its first record on."""
     looks = dict(_looks(past.machine.rules.definition))
-    begins: list[int] = []
-    latest = 0
-    for change in past.changes:
-        latest = max(latest, change.timestamp) if begins else change.timestamp
-        begins.append(latest)
-    for (begin, end), change in zip(pairwise([*begins, max(latest, until)]), past.changes, strict=False):
-        yield Band(change.to, looks.get(change.to, "flight"), begin, end, change.position)
+    phases = [(change.to, change.timestamp, change.position) for change in past.changes]
+    phases = phases or [(_title(past), begun, past.machine.position)]
+    begins = accumulate((at for _, at, _ in phases), max)
+    for (begin, end), (phase, _, position) in zip(pairwise((*begins, until)), phases, strict=True):
+        yield Band(phase, looks.get(phase, "flight"), begin, max(begin, end), position)
 
 
 def _looks(definition: Lifecycle) -> Iterator[tuple[str, Look]]:
@@ -188,7 +199,7 @@ def _bar(one: Interval, incarnation: int, until: int) -> Bar:
     row = f"snapshot {one.subject}" if one.subject else one.meter
     end = max(one.begin, until) if one.end is None else one.end
     closed = one.stop.reason if one.stop is not None else ""
-    return Bar(row, one.begin, end, one.ns, one.start.reason, closed, 0 if one.subject else incarnation)
+    return Bar(row, one.begin, end, one.ns, one.start.reason, closed, incarnation)
 
 
 def _pending(past: Past) -> Pending | None:

@@ -205,6 +205,20 @@ async def test_an_instant_of_the_past_ends_the_picture(told):
     assert life.pending is None
 
 
+async def test_a_machine_that_is_about_to_be_is_drawn_with_what_is_under_way():
+    """Though no change of its phase has come yet."""
+    clock = Clock()
+    world = Simulated(clock)
+    async with eventvm.open("memory:", providers=[world], clock=clock, grace_seconds=0) as engine:
+        world.script("new", "create", "lost")
+        await engine.create("new", Spec(provider="simulated"), lifecycle="microvm", wait=False)
+        clock.passed += MINUTE
+        life = life_of(((await engine.log.read()).records, clock), name="new")
+    assert [(band.phase, band.end - band.begin) for band in life.bands] == [(life.phase, MINUTE)]
+    assert life.pending is not None
+    assert life.pending.verb == "create"
+
+
 def test_a_fault_is_seen_however_short_it_was():
     """A column that is shared shows it."""
     bands = (
