@@ -28,6 +28,7 @@ from eventvm import Simulated, Spec, commands, events, lifecycle, limits, observ
 from eventvm.drawing import arrow_in_words, gathered_arrows, grid, mermaid, phases_in_words, table
 from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.lifecycles import LIFECYCLES
+from eventvm.picture import Lives, picture
 from eventvm.portrait import portrait
 from eventvm.tables import MOVED, NEUTRAL, Arrow
 from eventvm.testing import VirtualClock, loop_factory
@@ -508,7 +509,10 @@ async def repair() -> str:
         await anyio.sleep(1200)
         await web.stop()
         await anyio.sleep(180)
-        return portrait("web-1", await web.history(), await web.intervals(), clock.wall())
+        lives = Lives()
+        for record in (await engine.log.read()).records:
+            lives.apply(record)
+        return portrait(picture([lives.life(lives.pasts.named("web-1"), clock.now())], None, None))
 
 
 def documents() -> dict[str, str]:

@@ -9,19 +9,17 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 
 import eventvm
-from eventvm import Spec, events
+from eventvm import Spec
 from eventvm.engine import Engine, Handle
-from eventvm.observation import Clean, End
-from eventvm.portrait import Mark, portrait
+from eventvm.picture import Lives, picture
+from eventvm.portrait import portrait
 from eventvm.providers.qemu import TINY, Qemu
 from eventvm.providers.qemu.places import Place
-from eventvm.record import Record
 
 PICTURE = Path(__file__).with_name("life.svg")
 SPEC = Spec(provider="qemu", kernel=str(TINY), boot_args="code=3 count", cpus=2, memory=8 << 20)
@@ -59,34 +57,10 @@ async def killed(web: Handle, root: Path) -> None:
 
 async def drawn(engine: Engine, web: Handle) -> str:
     """Draw what the log tells."""
-    records = (await engine.log.read(stream=web.id, limit=engine.log.tree.size)).records
-    marks = [mark for record in records for mark in marked(record)]
-    until = marks[-1].at + (marks[-1].at - marks[0].at) // 24
-    return portrait("web-1", await web.history(), await web.intervals(), until, marks)
-
-
-def marked(record: Record) -> Iterator[Mark]:
-    """Say what of a record is written above the picture."""
-    match record.event:
-        case events.Exited(at=at, end=End() as end):
-            yield Mark(at.wall, f"kill -9: {told(end)}", full=True)
-        case events.Stopped(at=at, end=End() as end):
-            yield Mark(at.wall, f"{end.rung}: {told(end)}", full=True)
-        case events.Snapshotted(at=at, snapshot=snapshot):
-            yield Mark(at.wall, f"snapshot {snapshot!r}")
-        case events.Restored(at=at, incarnation=incarnation):
-            yield Mark(at.wall, f"restored, incarnation {incarnation}")
-        case events.Created(at=at) | events.Started(at=at) | events.Destroyed(at=at):
-            yield Mark(at.wall, type(record.event).__name__.lower())
-        case _:
-            return
-
-
-def told(end: End) -> str:
-    """Say how an end is known."""
-    if isinstance(end.termination, Clean):
-        return f"exit code {end.termination.code}, authenticated"
-    return f"{end.terminal_state}, no exit code"
+    lives = Lives()
+    for record in (await engine.log.read(limit=engine.log.tree.size)).records:
+        lives.apply(record)
+    return portrait(picture([lives.life(lives.pasts.known(web.id), engine.clock.now())], None, None))
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def _lines(lifecycle: Lifecycle) -> Iterator[str]:
         if lifecycle.title(phase) != _id(phase):
             yield f'state "{_label(lifecycle.title(phase))}" as {_id(phase)}'
     yield f"[*] --> {_id(lifecycle.initial)}"
-    for (phase, to), tags in _edges(lifecycle).items():
+    for (phase, to), tags in edges(lifecycle).items():
         yield f"{_id(phase)} --> {_id(to)}: {', '.join(map(short, tags))}"
     for end in lifecycle.ends:
         yield f"{_id(end)} --> [*]"
@@ -56,15 +56,16 @@ def _label(title: str) -> str:
     return re.sub(r"""["'<>#;`&\\]""", lambda odd: f"#{ord(odd[0])};", plain(title))
 
 
-def _edges(lifecycle: Lifecycle) -> dict[tuple[str, str], list[str]]:
-    edges: dict[tuple[str, str], list[str]] = {}
+def edges(lifecycle: Lifecycle) -> dict[tuple[str, str], list[str]]:
+    """Give the events that lead from one phase to another, for each pair that they lead along."""
+    found: dict[tuple[str, str], list[str]] = {}
     for phase in lifecycle.phases:
         for tag, arrow in sorted(arrows(lifecycle, phase).items(), key=lambda row: _TAGS.index(row[0])):
             if arrow.to is not None:
-                edges.setdefault((phase, arrow.to), []).append(tag)
+                found.setdefault((phase, arrow.to), []).append(tag)
         for to in lifecycle.moves.get(phase, ()):
-            edges.setdefault((phase, to), []).append("machine.transitioned")
-    return edges
+            found.setdefault((phase, to), []).append("machine.transitioned")
+    return found
 
 
 # --- the words -----------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ def _gathered(
         yield name, consequence, found[name, consequence]
 
 
-def _row_rank(row: str) -> tuple[int, str]:
+def row_rank(row: str) -> tuple[int, str]:
     """Order rows as the commands are declared, each variant after its verb."""
     ranks = (at for at, verb in enumerate(_VERBS) if row == verb or row.startswith(f"{verb}_"))
     return next(ranks, len(_VERBS)), row
@@ -177,10 +178,11 @@ def _phases(lifecycle: Lifecycle) -> Iterator[str]:
 def _phase(lifecycle: Lifecycle, phase: str) -> tuple[str, str, str]:
     title = lifecycle.title(phase)
     name = f"`{phase}`" if title == phase else f"`{phase}`, written {title}"
-    return name, ", ".join(_roles(lifecycle, phase)), ", ".join(_counted(lifecycle, phase))
+    return name, ", ".join(roles(lifecycle, phase)), ", ".join(counted(lifecycle, phase))
 
 
-def _roles(lifecycle: Lifecycle, phase: str) -> Iterator[str]:
+def roles(lifecycle: Lifecycle, phase: str) -> Iterator[str]:
+    """Say in words what a phase is."""
     yield from ["initial"] * (phase == lifecycle.initial)
     yield "settled" if phase in lifecycle.settled else "in flight"
     yield from (role for role in ("active", "faulty") if phase in getattr(lifecycle, role))
@@ -189,7 +191,8 @@ def _roles(lifecycle: Lifecycle, phase: str) -> Iterator[str]:
     yield from ["its name is free"] * (phase in lifecycle.frees)
 
 
-def _counted(lifecycle: Lifecycle, phase: str) -> Iterator[str]:
+def counted(lifecycle: Lifecycle, phase: str) -> Iterator[str]:
+    """Name the meters that count in a phase."""
     yield from sorted(meter for meter, phases in lifecycle.counts.items() if phase in phases)
     for meter, phases in sorted(lifecycle.may_count.items()):
         if phase in phases:
@@ -200,7 +203,7 @@ def _commands(lifecycle: Lifecycle) -> Iterator[str]:
     lead = f"What is not listed is {answer_in_words(Refuse())}."
     rows = (
         (f"`{command}`", phases_in_words(lifecycle, phases), answer_in_words(answer))
-        for command, answer, phases in _gathered(lifecycle, answers, _row_rank)
+        for command, answer, phases in _gathered(lifecycle, answers, row_rank)
     )
     return _section("Commands", lead, "Command, In, Answer", rows)
 
@@ -209,7 +212,7 @@ def _quarantine(lifecycle: Lifecycle) -> Iterator[str]:
     lead = f"The row of a machine in quarantine, whatever its phase. What is not listed is {_QUARANTINED}."
     rows = (
         (f"`{command}`", answer_in_words(answer))
-        for command, answer in sorted(lifecycle.quarantine.items(), key=lambda row: _row_rank(row[0]))
+        for command, answer in sorted(lifecycle.quarantine.items(), key=lambda row: row_rank(row[0]))
     )
     return _section("Quarantine", lead, "Command, Answer", rows)
 

@@ -490,6 +490,19 @@ class NoSuchMachine(EventvmError):
         super().__init__(f"the log tells of no machine {name!r}")
 
 
+class NoSuchLifecycle(EventvmError):
+    """No lifecycle of this name is built in, installed or recorded."""
+
+    http_status = 404
+    exit_code = 6
+    hint = "`eventvm lifecycle list` names every lifecycle that there is"
+
+    def __init__(self, name: str) -> None:
+        """Keep what was asked for."""
+        self.name = name
+        super().__init__(f"there is no lifecycle {name!r}")
+
+
 class WrongLoop(EventvmError, RuntimeError):
     """The engine was used from another event loop, another thread or after a fork."""
 

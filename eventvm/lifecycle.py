@@ -338,11 +338,12 @@ def _ways(definition: Lifecycle, phase: str) -> Iterator[str]:
 
 def check(definition: Lifecycle) -> None:
     """Refuse a definition that contradicts itself, and name the row that has to be mended."""
-    for row, why in _complaints(definition):
+    for row, why in complaints(definition):
         raise DefinitionRefused(definition.name, row, why)
 
 
-def _complaints(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+def complaints(definition: Lifecycle) -> Iterator[tuple[str, str]]:
+    """Name each row in which a definition contradicts itself, and say how."""
     yield from _beyond_limits(definition)
     yield from _unknown_phases(definition)
     yield from _bad_effects(definition)

@@ -12,7 +12,22 @@ from typing import Any, NoReturn, TextIO
 
 import anyio
 
-from eventvm.cli import acting, demo, discover, events, keys, ledger, log, machines, run, waiting
+from eventvm.cli import (
+    acting,
+    completion,
+    demo,
+    discover,
+    doctor,
+    events,
+    keys,
+    ledger,
+    lifecycle,
+    log,
+    machines,
+    picture,
+    run,
+    waiting,
+)
 from eventvm.cli.paper import Paper
 from eventvm.errors import EventvmError, plain
 
@@ -22,11 +37,15 @@ VERBS = (
     acting,
     waiting,
     machines,
+    picture,
     events,
     ledger,
     discover,
+    lifecycle,
     log,
     keys,
+    doctor,
+    completion,
 )
 """The modules that describe verbs, in the order of the help."""
 
@@ -56,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="eventvm",
         description="A control engine and flight recorder for machines.",
-        epilog="try: eventvm demo",
+        epilog="example: eventvm demo",
     )
     top.add_argument("--version", action="version", version=f"eventvm {version('eventvm')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)

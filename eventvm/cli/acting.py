@@ -358,7 +358,10 @@ def _labelled(text: str) -> tuple[str, str | None]:
 
 
 def _retry(verbs: Any) -> None:
-    group = verbs.add_parser("retry", help="count an attempt of a machine, or forget them")
+    does = "count an attempt of a machine, or forget them"
+    group = verbs.add_parser(
+        "retry", help=does, description=f"{does.capitalize()}.", epilog="example: eventvm retry advance web"
+    )
     asked = group.add_subparsers(dest="retry_verb", metavar="VERB", required=True)
     for name, does, wish in (
         ("advance", "count one more attempt, and double the backoff", commands.AdvanceRetry),

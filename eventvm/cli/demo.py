@@ -20,6 +20,8 @@ from eventvm.spec import Spec
 
 GIB = 1 << 30
 MINUTE_NS = 60_000_000_000
+LASTS_MINUTES = 100
+"""How long the story may last."""
 QUERY = "SELECT position, name, type, reason FROM log"
 
 
@@ -37,11 +39,11 @@ def describe(verbs: Any) -> None:
 
 
 class DemoClock(Clock):
-    """A clock that lets hours pass when the story says so."""
+    """A clock that lets hours pass when the story says so; it begins so early that the day ends by now."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._passed_ns = 0
+        self._passed_ns = -LASTS_MINUTES * MINUTE_NS
 
     def wall(self) -> int:
         return super().wall() + self._passed_ns

@@ -5,10 +5,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
+
+import msgspec
 
 from eventvm.cli.progress import Progress
-from eventvm.errors import BadInput, plain
+from eventvm.errors import BadInput, DefinitionRefused, plain
+from eventvm.lifecycle import Lifecycle
+
+Kind = TypeVar("Kind", bound=Lifecycle)
 
 
 class Counted(io.RawIOBase):
@@ -53,3 +58,17 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 def _size(source: str) -> int:
     return 0 if source == "-" else Path(source).stat().st_size
+
+
+def definition(source: str, kind: type[Kind]) -> Kind:
+    """Read a lifecycle from a file of JSON; as `Recorded` it may contradict itself."""
+    with begun(source) as file:
+        text = file.read()
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as problem:
+        if isinstance(problem.__cause__, DefinitionRefused):
+            raise problem.__cause__ from None
+        raise BadInput(f"{plain(source)} is no lifecycle: {problem}") from None
+    except (msgspec.MsgspecError, UnicodeError) as problem:
+        raise BadInput(f"{plain(source)} is no JSON: {problem}") from None

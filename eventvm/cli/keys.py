@@ -17,7 +17,12 @@ FILE = "signing.key"
 
 def describe(verbs: Any) -> None:
     """Describe the group's verbs and their options."""
-    group = verbs.add_parser("keys", help="make, change and show the keys that sign a log")
+    group = verbs.add_parser(
+        "keys",
+        help="make, change and show the keys that sign a log",
+        description="A key signs each commit of a log. It is kept in a file, and never in the log.",
+        epilog="example: eventvm keys generate --key ops.key",
+    )
     asked = group.add_subparsers(dest="keys_verb", metavar="VERB", required=True)
     for name, (help_, description, example, run) in VERBS.items():
         verb = asked.add_parser(name, help=help_, description=description, epilog=f"example: {example}")
@@ -82,7 +87,7 @@ VERBS = {
     "generate": (
         "make a key",
         MAKING,
-        f"eventvm keys generate --key ops.key; export {SIGNING_KEY}=$PWD/ops.key",
+        f"eventvm keys generate --key ops.key && export {SIGNING_KEY}=$PWD/ops.key",
         _generate,
     ),
     "rotate": (

@@ -36,7 +36,10 @@ HOUR_NS = 3_600_000_000_000
 def describe(verbs: Any) -> None:
     """Describe the group's verbs and their options."""
     group = verbs.add_parser(
-        "ledger", help="bills, second by second: entries, intervals, sums, and what changed"
+        "ledger",
+        help="bills, second by second: entries, intervals, sums, and what changed",
+        description="Usage, counted from the same records that tell the phases: every second once.",
+        epilog="example: eventvm ledger totals --month 2026-03 --zone Europe/Berlin --by label:team",
     )
     asked = group.add_subparsers(dest="ledger_verb", metavar="VERB", required=True)
     _verb(

@@ -24,7 +24,10 @@ GROUP = (
 def describe(verbs: Any) -> None:
     """Describe the group's verbs and their options."""
     group = verbs.add_parser(
-        "log", help="verify, replay, compare, export, back up: what is done to a log as a whole"
+        "log",
+        help="verify, replay, compare, export, back up: what is done to a log as a whole",
+        description="What is done to a log as a whole. All but restore, import and sign leave it as it is.",
+        epilog="example: eventvm log verify --log fleet.db",
     )
     asked = group.add_subparsers(dest="log_verb", metavar="VERB", required=True)
     for module in GROUP:

@@ -1,6 +1,7 @@
 """Paper: what a terminal or a pipe shows, in colour or plain."""
 
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -13,6 +14,7 @@ PHASES = {
     "Recovering": "yellow", "Degraded": "yellow", "paused": "yellow", "destroyed": "dim",
 }  # fmt: skip
 
+PIPED_COLUMNS = 100
 ANSI = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -26,7 +28,21 @@ class Paper:
     def ink(self, text: object, *styles: str) -> str:
         """Dye a text, where there is colour."""
         codes = ";".join(COLOURS[style] for style in styles if style in COLOURS)
-        return f"\x1b[{codes}m{plain(text)}\x1b[0m" if self._colour and codes else plain(text)
+        words = plain(text)
+        return f"\x1b[{codes}m{words}\x1b[0m" if self._colour and codes and words else words
+
+    def takes(self, letters: str) -> bool:
+        """Say whether these letters can be shown as they are."""
+        try:
+            letters.encode(getattr(self._out, "encoding", None) or "ascii")
+        except (UnicodeError, LookupError):
+            return False
+        return True
+
+    @property
+    def columns(self) -> int:
+        """How wide a line may be: as the terminal, or what fits into most reports."""
+        return shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns if self._out.isatty() else PIPED_COLUMNS
 
     def phase(self, phase: str) -> str:
         """Write a phase in its colour."""

@@ -17,10 +17,15 @@ def describe(verb: Any) -> None:
     )
 
 
+def said(options: argparse.Namespace) -> str:
+    """Give the log that was named; empty where none was."""
+    return str(options.log or os.environ.get("EVENTVM_URL") or "")
+
+
 def named(options: argparse.Namespace) -> str:
     """Give the log that was named; it may not be there yet."""
-    if url := options.log or os.environ.get("EVENTVM_URL"):
-        return str(url)
+    if url := said(options):
+        return url
     directory = state_directory()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

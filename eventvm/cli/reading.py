@@ -1,7 +1,7 @@
 """Reading a log: opened read-only and live, also while an engine holds it, and folded as it was asked for."""
 
 import argparse
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -96,24 +96,37 @@ async def machine(log: EventLog, asked: Asked, name: str, *, by_id: bool) -> Pas
     """Fold the machine that a name led to then; the present one is found without reading the whole log."""
     if not by_id and asked.past:
         return (await folded(log, asked)).named(name)
-    holder = None if by_id else await log.find(name)
-    stream = name if by_id else holder.stream if holder is not None else ""
+    stream = await stream_of(log, name, by_id=by_id)
     return (await alone(log, asked, stream, name)).known(stream)
+
+
+async def stream_of(log: EventLog, name: str, *, by_id: bool) -> str:
+    """Give the stream that a name leads to now."""
+    holder = None if by_id else await log.find(name)
+    return name if by_id else holder.stream if holder is not None else ""
 
 
 async def alone(log: EventLog, asked: Asked, stream: str, name: str) -> Pasts:
     """Fold one machine from its own stream, and the definitions that the log holds."""
-    if not stream or not of_machine(stream):
-        raise NoSuchMachine(name)
     pasts = Pasts(asked.at)
-    for one in (*await _definitions(log), stream):
-        async for record in records_of(log, one):
-            if asked.known is None or record.position <= asked.known:
-                pasts.apply(record)
+    await apart(log, asked, {name: stream}, pasts.apply)
     return pasts
 
 
-async def _definitions(log: EventLog) -> list[str]:
+async def apart(
+    log: EventLog, asked: Asked, streams: Mapping[str, str], take: Callable[[Record], object]
+) -> None:
+    """Hand on what the log knew of some machines, each stream given by its name, and of the definitions."""
+    for name, stream in streams.items():
+        if not stream or not of_machine(stream):
+            raise NoSuchMachine(name)
+    for one in (*await definitions(log), *dict.fromkeys(streams.values())):
+        async for record in records_of(log, one):
+            if asked.known is None or record.position <= asked.known:
+                take(record)
+
+
+async def definitions(log: EventLog) -> list[str]:
     """List the streams of the lifecycles."""
     streams = await log.streams(after="lifecycle/", limit=PAGE)
     return [stream for stream in streams if stream.startswith("lifecycle/")]

@@ -3,14 +3,11 @@
 import argparse
 from typing import Any
 
-import msgspec
-
 from eventvm.audit.shadow import Illegal, Shadow, Stuck
 from eventvm.cli import place, reading, sheet
-from eventvm.cli.input import begun
+from eventvm.cli.input import definition
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row
-from eventvm.errors import BadInput, DefinitionRefused
 from eventvm.lifecycle import Lifecycle
 from eventvm.record import Record
 
@@ -35,7 +32,7 @@ def describe(verbs: Any) -> None:
 
 async def shadow(paper: Paper, options: argparse.Namespace) -> int:
     """Replay, and list what would not have been."""
-    shadowed = Shadow(_definition(options.lifecycle))
+    shadowed = Shadow(definition(options.lifecycle, Lifecycle))
     illegal: list[Illegal] = []
 
     def take(record: Record) -> None:
@@ -50,19 +47,6 @@ async def shadow(paper: Paper, options: argparse.Namespace) -> int:
     )
     sheet.shown(paper, options.output, _columns(paper), rows, nothing)
     return 1 if rows else 0
-
-
-def _definition(source: str) -> Lifecycle:
-    with begun(source) as file:
-        text = file.read()
-    try:
-        return msgspec.json.decode(text, type=Lifecycle)
-    except msgspec.ValidationError as problem:
-        if isinstance(problem.__cause__, DefinitionRefused):
-            raise problem.__cause__ from None
-        raise BadInput(f"{source} is no lifecycle: {problem}") from None
-    except (msgspec.MsgspecError, UnicodeError) as problem:
-        raise BadInput(f"{source} is no JSON: {problem}") from None
 
 
 def _illegal(one: Illegal) -> Row:

@@ -16,7 +16,7 @@ from eventvm.logs.sqlite_reader import SqliteReader
 from eventvm.shelter import sheltered
 from eventvm.signing.keys import named
 
-__all__ = ["file_of", "open_log", "restore"]
+__all__ = ["file_of", "located", "open_log", "restore"]
 
 MEMORY = "memory:"
 
@@ -77,16 +77,17 @@ async def _opened_to_read(url: str) -> EventLog:
 
 
 def file_of(url: str) -> Path:
-    """Say in which file a log is that a URL names."""
-    scheme, colon, rest = url.partition(":")
-    if colon and scheme == "sqlite":
-        return _path("/" + rest.lstrip("/") if rest.startswith("//") else rest)
-    if colon and "/" not in scheme and "." not in scheme:
-        raise BadInput(f"no log knows {scheme!r} (in {url!r}); use a path, sqlite:PATH or memory:")
-    return _path(url)
-
-
-def _path(text: str) -> Path:
-    path = file_at(text)
+    """Say in which file a log is that a URL names; one on another host's disk is refused."""
+    path = located(url)
     refuse_network(path)
     return path
+
+
+def located(url: str) -> Path:
+    """Say in which file a log is that a URL names, wherever that lies."""
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme == "sqlite":
+        return file_at("/" + rest.lstrip("/") if rest.startswith("//") else rest)
+    if colon and "/" not in scheme and "." not in scheme:
+        raise BadInput(f"no log knows {scheme!r} (in {url!r}); use a path, sqlite:PATH or memory:")
+    return file_at(url)

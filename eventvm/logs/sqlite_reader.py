@@ -363,7 +363,7 @@ def _uri(path: Path, immutable: bool) -> str:  # noqa: FBT001  # named where it 
 async def _refuse_foreign(path: Path, newest: int) -> bool:
     """Refuse what is no log of ours without touching it; False: there is nothing at all."""
     with translated(path):
-        if not _holds_anything(path):
+        if not holds_anything(path):
             return False
         connection = await connect_reader(path, immutable=True)
         try:
@@ -376,7 +376,8 @@ async def _refuse_foreign(path: Path, newest: int) -> bool:
     return True
 
 
-def _holds_anything(path: Path) -> bool:
+def holds_anything(path: Path) -> bool:
+    """Say whether there is a file, or a -wal beside it, that is not empty."""
     return any(one.exists() and one.stat().st_size for one in (path, beside(path, "-wal")))
 
 

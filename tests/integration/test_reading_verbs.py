@@ -20,6 +20,7 @@ VERBS = {
     "show": ("show", "web-1"),
     "history": ("history", "web-1"),
     "explain": ("explain", "web-1"),
+    "picture": ("picture", "web-1"),
     "events": ("events", "web-1"),
     "ledger show": ("ledger", "show", "web-1"),
     "ledger intervals": ("ledger", "intervals", "web-1"),
@@ -30,13 +31,14 @@ VERBS = {
     "log export": ("log", "export"),
 }
 NAMING = [verb for verb in VERBS if "web-1" in VERBS[verb]]
-FORMED = [verb for verb in VERBS if verb != "log export"]
+FORMED = [verb for verb in VERBS if verb not in ("log export", "picture")]
 DIFFERS = {"ledger diff": 1, "log diff": 1}
 WRONG = {
     "list": ("--at", "yesterday"),
     "show": ("--known-at", "2026-13-01T00:00:00Z"),
     "history": ("--at", "99999999"),
     "explain": ("--known-at", "-1"),
+    "picture": ("--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"),
     "events": ("--after", "x"),
     "ledger show": ("--month", "2026-13"),
     "ledger intervals": ("--from", "2026-01-02", "--to", "2026-01-01"),

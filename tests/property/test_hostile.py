@@ -19,7 +19,9 @@ from eventvm.commands import Command
 from eventvm.errors import EventvmError
 from eventvm.events import decode, encode
 from eventvm.observation import Clean, End, Evidence, Forced, Instant, Observation, Observed
+from eventvm.picture import Lives, picture
 from eventvm.portrait import portrait
+from eventvm.sketch import sketch
 from eventvm.spec import Drive, Interface, RateLimit, RestoreFrom
 
 EXAMPLES = 600 if os.environ.get("EVENTVM_THOROUGH") == "1" else 100
@@ -166,11 +168,14 @@ async def shown(engine):
     paper = Paper(Out(), colour=False)
     for machine in await engine.machines():
         paper.table(("reason",), [(paper.ink(one.reason),) for one in await machine.history()])
-        drawn = portrait(
-            machine.name, await machine.history(), await machine.intervals(), engine.clock.wall()
-        )
-        assert drawn.replace("\n", "").isprintable()
         assert repr(machine).isprintable()
+    lives, now = Lives(), engine.clock.now()
+    for record in (await engine.log.read()).records:
+        lives.apply(record)
+    for past in lives.pasts:
+        shown = picture([lives.life(past, now)], None, None)
+        assert portrait(shown).replace("\n", "").isprintable()
+        lines += sketch(shown, 80)
     assert all(line.rstrip("\n").isprintable() for line in lines)
 
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from eventvm import commands as c
-from eventvm import events
+from eventvm import events, lifecycle_laws
 from eventvm.decisions import decide, reachable
 from eventvm.errors import DefinitionRefused, IllegalEvent, InvalidTransition, NotFound, Refused
 from eventvm.lifecycle import Lifecycle, Rules, arrows, encode
+from eventvm.lifecycle_laws import AT, WISHES, placed
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.machine import blank, evolve
 from eventvm.observation import Evidence, Instant, Observation
@@ -33,8 +34,7 @@ from eventvm.tables import (
     keeps,
     opens,
 )
-from eventvm.testing import check_lifecycle, lifecycle_laws
-from eventvm.testing.lifecycle_laws import AT, WISHES, placed
+from eventvm.testing import check_lifecycle
 
 # --- a small lifecycle to break -----------------------------------------------------------------------
 

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from eventvm.lifecycle import Recorded
+from eventvm.lifecycle_laws import LAWS
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.tables import ANY, Arrow, Effect, Fact, Nothing
 from eventvm.testing import check_lifecycle
-from eventvm.testing.lifecycle_laws import LAWS
 
 CELL = LIFECYCLES["cell"]
 

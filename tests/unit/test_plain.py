@@ -16,9 +16,9 @@ from eventvm.lifecycle import Recorded
 from eventvm.lifecycles import LIFECYCLES, plugin
 from eventvm.limits import REASON_CHARACTERS
 from eventvm.observation import Absent, Instant
+from eventvm.picture import Band, Life, Mark, picture
 from eventvm.portrait import portrait
 from eventvm.tables import Arrow, Fact
-from eventvm.views import Transition
 
 HOSTILE = "\x1b[2J\x07a\nb\0\u202egnp.exe\u2028\ud800<b>&\"']]>|"
 SHOWN = "\\x1b[2J\\x07a\\nb\\x00\\u202egnp.exe\\u2028\\ud800<b>&\"']]>|"
@@ -65,8 +65,10 @@ def test_a_terminal_is_not_steered():
 
 def test_a_picture_stays_a_picture():
     """Whatever its names and phases are, the SVG is well formed and shows them as text."""
-    change = Transition(HOSTILE, HOSTILE, HOSTILE, 0, 1, HOSTILE)
-    drawn = portrait(HOSTILE, [change], (), 10**15)
+    band = Band(HOSTILE, "work", 0, 10**15, 1)
+    mark = Mark(5, HOSTILE, "forced", 1, HOSTILE)
+    life = Life(HOSTILE, HOSTILE, HOSTILE, HOSTILE, (band,), (), (mark,), None, over=False)
+    drawn = portrait(picture([life], None, None))
     texts = [one.text or "" for one in ET.fromstring(drawn.encode()).iter()]
     assert f"The life of {SHOWN}" in texts
     assert drawn.replace("\n", "").isprintable()

@@ -41,12 +41,18 @@ SIGHTS = tuple(Observation(liveness, Evidence("probe")) for liveness in ("alive"
 
 def check_lifecycle(definition: Lifecycle, *, doomed: tuple[str, ...] = ()) -> None:
     """Hold a definition to all laws; `doomed` names phases that may be alive and that only an end follows."""
+    for law, why in broken(definition, doomed=doomed):
+        raise AssertionError(f"{definition.name}: {law}: {why}")
+
+
+def broken(definition: Lifecycle, *, doomed: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Name each law that a definition breaks, and say where."""
     for law in (*LAWS, partial(nobody_is_stuck, doomed=doomed)):
         try:
             law(definition)
-        except (AssertionError, IllegalEvent) as broken:
+        except (AssertionError, IllegalEvent) as problem:
             name = (law.func if isinstance(law, partial) else law).__name__.replace("_", " ")
-            raise AssertionError(f"{definition.name}: {name}: {broken}") from broken
+            yield name, str(problem)
 
 
 def every_phase_has_a_row(definition: Lifecycle) -> None:

@@ -1,0 +1,210 @@
+"""A log examined from inside, and its machines: what is open, overdue, in doubt or unknown to it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+from eventvm import events
+from eventvm.audit import stored
+from eventvm.audit.finding import Finding, note, well, wrong
+from eventvm.audit.standing import Standing
+from eventvm.engine.orphans import orphans, owner_of
+from eventvm.errors import EventvmError
+from eventvm.explanation import advice
+from eventvm.installed import PROVIDERS, Installed
+from eventvm.log import PAGE
+from eventvm.logs.signed import notes
+from eventvm.observation import Instant
+from eventvm.past import Past, Pasts, when
+from eventvm.provider import Provider, Unclear
+from eventvm.providers.process import Process
+from eventvm.signing.keys import named
+from eventvm.times import SECOND_NS, length
+
+SKEW_NS = 2 * SECOND_NS
+"""So far ahead of the clock a record may be before it is told."""
+DISCOVER_SECONDS = 5.0
+KEPT = """
+    SELECT view, size, (SELECT sum(length(all_.bytes)) FROM kept all_ WHERE all_.view = kept.view)
+    FROM kept WHERE part = 0 ORDER BY view
+"""
+LAST = "SELECT recorded_at FROM records ORDER BY position DESC LIMIT 1"
+
+
+async def rounds(log: Standing, now: Instant, *, held: bool) -> AsyncIterator[Finding]:
+    """Examine a log that can be opened; `held` says that an engine has it."""
+    yield await _layout(log)
+    yield await _clock(log, now)
+    yield await _kept(log)
+    yield await _signed(log)
+    pasts = Pasts(brief=True)
+    try:
+        await _fold(log, pasts)
+    except EventvmError as problem:
+        yield wrong(
+            "records", str(problem), "run `eventvm log verify`; what follows stands as it was before that"
+        )
+    else:
+        yield well("records", f"{pasts.position:,}, folded from the first to the last")
+    for finding in _machines(pasts, now, held=held):
+        yield finding
+    async for finding in _orphans(log):
+        yield finding
+
+
+async def _layout(log: Standing) -> Finding:
+    try:
+        await stored.check_layout(log)
+        return well("log", f"origin {await stored.check_origin(log)}, its guards are in place")
+    except EventvmError as problem:
+        return wrong("log", str(problem), "run `eventvm log verify`, and compare with a backup")
+
+
+async def _clock(log: Standing, now: Instant) -> Finding:
+    rows = await log.ask(LAST)
+    if not rows:
+        return well("clock", "no record to compare it with")
+    ((recorded_at,),) = rows
+    if recorded_at > now.wall + SKEW_NS:
+        ahead = length((recorded_at - now.wall) // SECOND_NS * SECOND_NS)
+        return wrong(
+            "clock", f"the last record lies {ahead} in the future",
+            "set the clock; until then new records get the time of the last one",
+        )  # fmt: skip
+    return well(
+        "clock", f"the last record is {length((now.wall - recorded_at) // SECOND_NS * SECOND_NS)} old"
+    )
+
+
+async def _kept(log: Standing) -> Finding:
+    views = await log.ask(KEPT)
+    told = ", ".join(f"{view} at {size:,} ({length_:,} bytes)" for view, size, length_ in views)
+    return well("kept views", told or "none: opening the log reads it from the beginning")
+
+
+async def _signed(log: Standing) -> Finding:
+    signed = await notes(log.ask)
+    if signed and named(None) is None:
+        return note(
+            "signing",
+            "the log is signed, and no key is named here",
+            "name it in EVENTVM_SIGNING_KEY to write",
+        )
+    return well("signing", f"signed by {len(signed)} of its keys" if signed else "not signed")
+
+
+async def _fold(log: Standing, pasts: Pasts) -> None:
+    while pasts.position < log.tree.size:
+        page = await log.read(after=pasts.position, limit=PAGE)
+        for record in page.records:
+            pasts.apply(record)
+
+
+# --- machines -------------------------------------------------------------------------------------------
+
+
+def _machines(pasts: Pasts, now: Instant, *, held: bool) -> Iterator[Finding]:
+    living = [past for past in pasts if past.machine.living]
+    told = [finding for past in living for finding in _machine(past, now, held=held)]
+    count = f"{len(living):,} of {len(pasts.machines):,} live"
+    troubled = sum(
+        any(True for one in _machine(past, now, held=held) if one.level == "wrong") for past in living
+    )
+    yield well("machines", f"{count}, {troubled or 'none'} in need of a person")
+    yield from told
+
+
+def _machine(past: Past, now: Instant, *, held: bool) -> Iterator[Finding]:
+    """Say what is the matter with a machine, the most pressing first; nothing where all is well."""
+    machine, about = past.machine, f"machine {past.machine.name}"
+    title = machine.rules.definition.title(machine.phase)
+    if machine.request is not None:
+        yield _request(past, now, held=held)
+    elif machine.quarantined:
+        yield wrong(
+            about, f"{title}, in quarantine", f"eventvm restore {machine.name}, or destroy it with force"
+        )
+    elif machine.doubted:
+        yield wrong(
+            about,
+            f"{title}, in doubt: the record may be behind the world",
+            f"eventvm reconcile {machine.name}",
+        )
+    elif machine.phase in machine.rules.definition.faulty:
+        since = length(max(0, now.wall - past.last_change) // SECOND_NS * SECOND_NS)
+        yield wrong(about, f"{title} for {since}: {_because(past)}", _next(past))
+    yield from _late(past, now, held=held)
+
+
+def _because(past: Past) -> str:
+    """Say what went wrong, else why somebody asked for it."""
+    event = past.came.event if past.came is not None else None
+    if isinstance(event, events.Failure):
+        return event.fault.message or event.fault.kind
+    return past.machine.reason or "no reason is recorded"
+
+
+def _next(past: Past) -> str:
+    verb = advice(past.machine)
+    return f"eventvm {verb} {past.machine.name}" if verb else f"eventvm explain {past.machine.name}"
+
+
+def _request(past: Past, now: Instant, *, held: bool) -> Finding:
+    machine, about = past.machine, f"machine {past.machine.name}"
+    assert machine.request is not None
+    since = when(past.asked) if past.asked is not None else now.wall
+    age = length(max(0, now.wall - since) // SECOND_NS * SECOND_NS)
+    left = (machine.request.deadline - now.wall) // SECOND_NS * SECOND_NS
+    what = f"{machine.request.command.verb} has been requested for {age} (#{machine.request.position})"
+    if left < 0:
+        return wrong(
+            about, f"{what}, its deadline passed {length(-left)} ago", f"eventvm reconcile {machine.name}"
+        )
+    if not held:
+        return note(
+            about,
+            f"{what}, {length(left)} left, and no engine runs",
+            "the next engine looks what became of it",
+        )
+    return note(about, f"{what}, {length(left)} left")
+
+
+def _late(past: Past, now: Instant, *, held: bool) -> Iterator[Finding]:
+    machine, about = past.machine, f"machine {past.machine.name}"
+    do = "look whether its engine hangs" if held else "no engine supervises it: run one"
+    if machine.overdue is not None and (over := -now.until(machine.overdue)) > 0:
+        yield wrong(about, f"{machine.phase} has lasted {length(over // SECOND_NS * SECOND_NS)} too long", do)
+    if machine.expires is not None and (over := -now.until(machine.expires)) > 0:
+        yield wrong(about, f"its time to live ended {length(over // SECOND_NS * SECOND_NS)} ago", do)
+
+
+# --- what the log does not know -------------------------------------------------------------------------
+
+
+async def _orphans(log: Standing) -> AsyncIterator[Finding]:
+    providers = [Process(owner=owner_of(log)), *_installed(owner_of(log))]
+    found = 0
+    for provider in providers:
+        try:
+            for one in await orphans(log, [provider], DISCOVER_SECONDS):
+                found += 1
+                yield wrong(
+                    "orphans", f"{one.provider} has {one.id}, and the log knows nothing of it",
+                    f"eventvm discover --adopt {one.id} --name NAME, or --destroy {one.id}",
+                )  # fmt: skip
+        except Unclear as problem:
+            yield note("orphans", str(problem), f"look whether {provider.name} works here")
+    if not found:
+        names = ", ".join(one.name for one in providers)
+        yield well("orphans", f"none ({names})")
+
+
+def _installed(owner: str) -> Iterator[Provider]:
+    installed = Installed()
+    for name in sorted(installed.names(PROVIDERS)):
+        try:
+            one = installed.provider(name)
+        except EventvmError:
+            continue  # told among the packages
+        if one is not None:
+            if hasattr(one, "belongs_to"):
+                one.belongs_to(owner)
+            yield one
