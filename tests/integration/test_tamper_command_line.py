@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -69,7 +70,7 @@ def refused(place, code, *order, **environment):
     done = ordered(place, *order, **environment)
     assert done.returncode == code, done.stderr + done.stdout
     lines = done.stderr.splitlines()
-    assert lines[0].startswith(("eventvm: ", "eventvm log ", "eventvm keys "))
+    assert re.match(r"eventvm( [a-z]+)*: ", lines[0]), lines[0]
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stderr
     return lines[0] if lines[0].startswith("eventvm: ") else lines[-1]
