@@ -244,9 +244,9 @@ async def test_what_others_do_is_seen_in_every_process(path):
         records = guest.events(after=0)
         told = [await anext(records) for _ in range(holder.log.tree.size)]
         assert [one.position for one in told] == list(range(1, len(told) + 1))
-        assert seen.phase == "running"
+        assert (await seen.wait("running", timeout=10)).phase == "running"
         await seen.stop()
-        assert made.phase == "stopped"
+        assert made.phase == seen.phase == "stopped"
 
 
 async def test_a_wait_sees_what_was_passed_through_and_what_ends_the_hope(engine):
