@@ -193,8 +193,6 @@ class GroupCommit(ABC):
         self._queue: deque[Ticket] = deque()
         self._queued_bytes = 0
         self._tree = Tree()
-        self._grown: Tree | None = None
-        """The tree that the next batch builds on, where it is no longer the one that is told of."""
         self._untold: deque[Batch] = deque()
         """What is durable, and whoever waits for it has not heard yet."""
         self._recorded_at = 0
@@ -358,9 +356,8 @@ class GroupCommit(ABC):
                 names.update(append.reserves, append.claims, append.releases)
                 keys.update((append.key,) if append.key is not None else ())
         known = await self.look(streams, names, keys) if streams or names or keys else None
-        batch = Batch(
-            (self._grown or self._tree).copy(), max(self._clock(), self._recorded_at), self._heads, known
-        )
+        grown = self._untold[-1].tree if self._untold else self._tree
+        batch = Batch(grown.copy(), max(self._clock(), self._recorded_at), self._heads, known)
         for ticket in tickets:
             batch.admit(ticket)
         batch.complete()
@@ -374,7 +371,6 @@ class GroupCommit(ABC):
 
     def _move(self, batch: Batch) -> None:
         """Build on a batch that is durable; who waits for it hears while the next one is being written."""
-        self._grown = batch.tree
         self._recorded_at = batch.recorded_at
         self._heads.update(batch.heads)
         if len(self._heads) > HEADS:  # half at once: dropping one at a time searches for the first again
