@@ -154,6 +154,14 @@ class Cells:
         elif before.phase != after.phase:
             self.roll.shift(before, after.phase)
 
+    def learn(self, cell: Cell, record: Record) -> Machine:
+        """Move a cell, because a record is durable, and wake whoever waits for the name that it takes."""
+        before, after = cell.machine, evolve(cell.machine, record.event, record.position)
+        self.move(cell, after)
+        if after.holds and (before.name != after.name or not before.holds):
+            self.announce(after.name)
+        return after
+
     def _place(self, cell: Cell) -> None:
         """Hold a cell for as long as something of it is under way, and weakly afterwards."""
         machine = cell.machine

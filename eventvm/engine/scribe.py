@@ -70,10 +70,7 @@ class Scribe:
 
     def _learn(self, cell: Cell, record: Record) -> None:
         """Move the cell, because a record is durable, and tell whoever waits for that."""
-        before, after = cell.machine, evolve(cell.machine, record.event, record.position)
-        self._cells.move(cell, after)
-        if after.holds and (before.name != after.name or not before.holds):
-            self._cells.announce(after.name)
+        after = self._cells.learn(cell, record)
         if after.upkeep is not None or after.overdue is not None or after.expires is not None:
             self._moved(cell)
         if cell.waits:

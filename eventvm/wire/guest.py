@@ -32,7 +32,6 @@ from eventvm.lifecycle import Lifecycle, Recorded
 from eventvm.lifecycles import DEFAULT
 from eventvm.limits import wishes
 from eventvm.log import PAGE, EventLog
-from eventvm.machine import evolve
 from eventvm.observation import Observation
 from eventvm.provider import Provider
 from eventvm.record import Record
@@ -87,10 +86,7 @@ class Mirror(Cells):
         elif of_machine(record.stream):
             cell = self.held(record.stream) or Cell(await self.before(record))
             if cell.machine.position < record.position:
-                before, after = cell.machine, evolve(cell.machine, record.event, record.position)
-                self.move(cell, after)
-                if after.holds and (before.name != after.name or not before.holds):
-                    self.announce(after.name)
+                self.learn(cell, record)
                 if cell.waits:
                     notice(cell)
 
