@@ -1,11 +1,10 @@
 """`eventvm demo`, as a process."""
 
-import os
-import pty
 import sqlite3
 import subprocess
 import sys
-from functools import partial
+
+from terminal import shown_on_a_terminal
 
 COMMAND = [sys.executable, "-m", "eventvm"]
 
@@ -40,24 +39,9 @@ def test_the_demo_leaves_a_log_that_a_shell_can_read(tmp_path):
 def test_the_demo_is_in_colour_on_a_terminal(tmp_path):
     """On a terminal phases have colours; NO_COLOR takes them away."""
     for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
-        ours, theirs = pty.openpty()
-        clean = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         path = tmp_path / f"{coloured}.db"
-        with subprocess.Popen(
-            [*COMMAND, "demo", "--file", str(path)], stdout=theirs, env={**clean, **environment}
-        ) as child:
-            os.close(theirs)
-            shown = b"".join(iter(partial(_read, ours), b""))
-            assert child.wait(60) == 0
-        os.close(ours)
+        shown = shown_on_a_terminal([*COMMAND, "demo", "--file", str(path)], environment)
         assert (b"\x1b[" in shown) is coloured
-
-
-def _read(terminal):
-    try:
-        return os.read(terminal, 65536)
-    except OSError:
-        return b""
 
 
 def test_a_file_that_exists_is_refused_and_left_alone(tmp_path):

@@ -3,15 +3,14 @@
 import csv
 import json
 import os
-import pty
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from functools import partial
 
 import pytest
+from terminal import shown_on_a_terminal
 
 COMMAND = [sys.executable, "-W", "error", "-m", "eventvm"]
 
@@ -497,20 +496,6 @@ def test_a_definition_that_contradicts_itself_is_refused_with_its_row(place, tmp
 def test_a_table_is_in_colour_on_a_terminal(place):
     """And without any where NO_COLOR says so."""
     for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
-        ours, theirs = pty.openpty()
-        clean = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | environment
-        with subprocess.Popen(
-            [*COMMAND, "list"], stdout=theirs, cwd=place, env={**clean, "EVENTVM_URL": "demo.db"}
-        ) as child:
-            os.close(theirs)
-            shown = b"".join(iter(partial(_read, ours), b""))
-            assert child.wait(60) == 0
-        os.close(ours)
+        told = {**environment, "EVENTVM_URL": "demo.db"}
+        shown = shown_on_a_terminal([*COMMAND, "list"], told, cwd=place)
         assert (b"\x1b[" in shown) is coloured
-
-
-def _read(terminal):
-    try:
-        return os.read(terminal, 65536)
-    except OSError:
-        return b""
