@@ -4,17 +4,20 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from eventvm import commands
 from eventvm.engine.cells import Cell, Cells
 from eventvm.engine.turn import Then, Turn
 from eventvm.engine.waiting import notice
 from eventvm.errors import AlreadyExists, NameTaken
-from eventvm.events import TAGS, Event
+from eventvm.events import TAGS, Event, Requested
 from eventvm.log import Append, EventLog, Ticket
 from eventvm.machine import Machine, evolve
 from eventvm.record import Record
 
 NONE: tuple[tuple[str, ...], ...] = ((), (), ())
 """The names that most events reserve, claim and release."""
+BEARS_NAMES = frozenset({commands.Create, commands.Clone, commands.Rename})
+"""Commands whose request reserves or claims a name."""
 
 
 class Scribe:
@@ -34,9 +37,7 @@ class Scribe:
     ) -> None:
         """Queue events for the machine whose turn it is; `then` hears of it when the log has decided."""
         machine = turn.cell.machine
-        first = told[0]
-        keeps = machine.rules.keeps_names(machine.phase, TAGS[type(first)], getattr(first, "to", None))
-        names = NONE if keeps and len(told) == 1 else _names(machine, told)
+        names = NONE if len(told) == 1 and _keeps_names(machine, told[0]) else _names(machine, told)
         key, digest = (turn.key, turn.digest) if keyed else (None, b"")
         append = Append(machine.id, told, machine.version, turn.actor, key, digest, cause, *names)
         turn.pending = ticket = self._log.append(append)
@@ -75,6 +76,13 @@ class Scribe:
             self._moved(cell)
         if cell.waits:
             notice(cell)
+
+
+def _keeps_names(machine: Machine, event: Event) -> bool:
+    """Say whether an event leaves all names as they are, as nearly all do."""
+    if type(event) is Requested:
+        return type(event.command) not in BEARS_NAMES
+    return machine.rules.keeps_names(machine.phase, TAGS[type(event)], getattr(event, "to", None))
 
 
 def _names(machine: Machine, told: tuple[Event, ...]) -> tuple[tuple[str, ...], ...]:

@@ -209,7 +209,7 @@ class Supervisor:
         while (due := supervise(cell.machine, self._clock.now(), hosted=self._hosts(cell))) is not None:
             if not isinstance(due, events.Happened):
                 turn.command = due
-                self.turns.decide(turn)
+                await self.turns.go_on(turn)
                 return
             await self.turns.appended(turn, due)
             if isinstance(due, events.RestartBegun) and self._hosts(cell):

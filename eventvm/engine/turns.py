@@ -53,6 +53,8 @@ from eventvm.observation import Observation
 from eventvm.record import Record
 from eventvm.tables import Effect, Fact, Look, Nothing
 
+Further = Coroutine[Any, Any, None]
+"""What is left to be done for a turn and has to be awaited."""
 SEEN = ("machine.reconciled", "machine.exited")
 """Facts that a command may come to by looking."""
 
@@ -97,7 +99,9 @@ class Turns:
         elif turn.intrusive and turn.key is None and turn.taken:
             self._break_in(turn)
         elif turn.intrusive and turn.key is not None and turn.key != cell.turn.key:
-            self._start(self._break_in_unless_used(turn))
+            asking = self._loop.create_task(self._break_in_unless_used(turn))
+            self.workers.add(asking)
+            asking.add_done_callback(self.workers.discard)
         elif queue:
             self._line_up(turn)
         else:
@@ -144,12 +148,13 @@ class Turns:
         elif turn.command is None or machine.request is not None or machine.doubted:
             self._employ(turn, self._work(turn))
         elif turn.key is None or turn.tells:
-            self.decide(turn)
+            if (further := self._decide(turn)) is not None:
+                self._employ(turn, further)
         else:  # an earlier use of its key holds, whatever is so by now
             self._employ(turn, self._work(turn))
 
-    def decide(self, turn: Turn, seen: Observation | None = None) -> None:
-        """Take the next step without awaiting anything: end, append, or employ a worker."""
+    def _decide(self, turn: Turn, seen: Observation | None = None) -> Further | None:
+        """Take the next step without awaiting anything: end, append, or say what has to be awaited."""
         assert turn.command is not None
         machine = turn.cell.machine
         try:
@@ -158,14 +163,14 @@ class Turns:
                 told = moved(cast("commands.Transition", turn.command), self._clock.now())
                 self._scribe.append(turn, (told,), self._told, keyed=True)
             elif isinstance(decision, Fact):
-                self._tell(turn, decision)
+                return self._tell(turn, decision)
             elif isinstance(decision, Nothing):
                 self._nothing(turn)
             else:
-                work = self._look(turn) if isinstance(decision, Look) else self._carry_out(turn, decision)
-                self._employ(turn, work)
+                return self._look(turn) if isinstance(decision, Look) else self._carry_out(turn, decision)
         except EventvmError as problem:
             self.end(turn, problem)
+        return None
 
     def _nothing(self, turn: Turn) -> None:
         turn.how = "nothing" if turn.how == "done" else turn.how
@@ -176,7 +181,7 @@ class Turns:
             unchanged = events.Unchanged(at=self._clock.now(), command=turn.command)
             self._scribe.append(turn, (unchanged,), self._told, keyed=True)
 
-    def _tell(self, turn: Turn, decision: Fact) -> None:
+    def _tell(self, turn: Turn, decision: Fact) -> Further | None:
         """Append the fact that a command comes to; nothing but creation begins a stream."""
         machine, kind = turn.cell.machine, type(turn.command)
         if machine.version == 0 and kind is not commands.Create:
@@ -187,12 +192,13 @@ class Turns:
             told = attest(machine, cast("commands.Attest", turn.command), self._clock.now())
             self._scribe.append(turn, told, self._told, keyed=True)
         elif kind is commands.Correct:
-            self._employ(turn, self._correct(turn))
+            return self._correct(turn)
         else:
             if decision.event in SEEN:
                 turn.how = "reconciled"
             then = self._told_more if decision.again else self._told
             self._scribe.append(turn, (self._fact(turn, decision.event),), then, keyed=not decision.again)
+        return None
 
     def _fact(self, turn: Turn, tag: str) -> Event:
         command, seen = turn.command, turn.observation
@@ -215,8 +221,8 @@ class Turns:
         """Ask the phase that the fact has led to; what was seen before still holds."""
         if problem is not None:
             self.end(turn, problem)
-        else:
-            self.decide(turn, turn.observation)
+        elif (further := self._decide(turn, turn.observation)) is not None:
+            self._employ(turn, further)
 
     def end(self, turn: Turn, problem: BaseException | None = None, receipt: Receipt | None = None) -> None:
         """End a turn: answer its caller, and let the next one begin."""
@@ -241,21 +247,16 @@ class Turns:
 
     # --- workers
 
-    def _employ(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
+    def _employ(self, turn: Turn, work: Further) -> None:
         """Give a turn to a worker; one that it had before is at its end."""
-        turn.worker = worker = self._start(self._worked(turn, work))
+        turn.worker = worker = self._loop.create_task(self._worked(turn, work))
+        self.workers.add(worker)
         worker.add_done_callback(partial(self._left, turn, work))
         queue = turn.cell.queue
         if queue and queue[0].breaks and turn.yields:
             worker.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        worker = self._loop.create_task(work)
-        self.workers.add(worker)
-        worker.add_done_callback(self.workers.discard)
-        return worker
-
-    async def _worked(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
+    async def _worked(self, turn: Turn, work: Further) -> None:
         try:
             try:
                 await work
@@ -267,8 +268,9 @@ class Turns:
             self.end(turn, bug)
             raise
 
-    def _left(self, turn: Turn, work: Coroutine[Any, Any, None], worker: asyncio.Task[None]) -> None:
+    def _left(self, turn: Turn, work: Further, worker: asyncio.Task[None]) -> None:
         """Take leave of a worker; one that was cancelled may never have begun."""
+        self.workers.discard(worker)
         work.close()
         if worker.cancelled():
             self._interrupted(turn)
@@ -306,10 +308,15 @@ class Turns:
         elif turn.command is None:
             await self._reconcile(turn)
         else:
-            self.decide(turn)
+            await self.go_on(turn)
 
     async def _look(self, turn: Turn) -> None:
-        self.decide(turn, await self._effects.probe(turn))
+        await self.go_on(turn, await self._effects.probe(turn))
+
+    async def go_on(self, turn: Turn, seen: Observation | None = None) -> None:
+        """Take the next step, and whatever that asks for, in the worker that the turn has."""
+        if (further := self._decide(turn, seen)) is not None:
+            await further
 
     async def _carry_out(self, turn: Turn, effect: Effect) -> None:
         await self._effects.carry_out(turn, effect)
