@@ -83,7 +83,7 @@ class Total(Struct, frozen=True, gc=False, kw_only=True):
 def entries(machine: Machine, record: Record) -> tuple[Entry, ...]:
     """Give what a record does to the ledger of the machine that it happens to (as it was before)."""
     event = record.event
-    if isinstance(event, events.Unknown):
+    if isinstance(event, events.Unknown) or not machine.rules.metered:
         return ()
     arrow = arrow_of(machine, event, TAGS[type(event)])
     if not arrow.meters:

@@ -141,7 +141,7 @@ class Rules:
     """A definition with its digest and the indexes that make its interpretation fast."""
 
     __slots__ = (
-        "_answers", "_arrows", "_keeps", "_moves", "_possible", "_reach", "definition", "digest",
+        "_answers", "_arrows", "_keeps", "_moves", "_possible", "_reach", "definition", "digest", "metered",
         "supervised", "terminal", "titles",
     )  # fmt: skip
 
@@ -162,6 +162,8 @@ class Rules:
             for phase in definition.phases
             for tag, arrow in (dict.fromkeys(NEUTRAL, Arrow()) | arrows(definition, phase)).items()
         }
+        self.metered = bool(definition.counts) or any(arrow.meters for arrow in self._arrows.values())
+        """Whether anything of a machine is ever counted."""
         self._keeps: dict[tuple[str, str, str | None], bool] = {}
         self._moves: dict[tuple[str, str], Arrow] = {}
         self._reach: dict[tuple[str, str], frozenset[str]] = {}
