@@ -438,7 +438,7 @@ class Engine:
     ) -> asyncio.Future[Receipt]:  # fmt: skip
         """Let a command take its turn; its receipt is to come, and cancelling that cancels nothing."""
         self.check_open()
-        if cell.queue is not None:
+        if self.cells.queues:
             self._turns.check_room(cell)
         command = admitted(command, self.clock)
         turn = Turn(cell, command, asyncio.Future(loop=self._loop))
@@ -478,7 +478,8 @@ class Engine:
         async def look() -> None:
             for cell in todo:
                 # A machine that somebody is at work on, and be it only half made, is left to its creator.
-                if cell.turn is None or cell.turn.worker is None:
+                turn = self.cells.turns.get(cell)
+                if turn is None or turn.worker is None:
                     found.setdefault(await self._found(cell), []).append(cell.machine.id)
 
         try:
@@ -553,7 +554,7 @@ class Engine:
     def _hear(self, id: str) -> None:  # noqa: A002  # the word of the domain
         """Look at a machine because of a hint, unless a look is on its way already."""
         cell = self.cells.held(id)
-        if cell is not None and not cell.machine.terminal and not _looks(cell):
+        if cell is not None and not cell.machine.terminal and not self._turns.looks(cell):
             turn = self._turns.turn(cell, None, actor=self.actor)
             self._turns.submit(turn).add_done_callback(heard)
 
@@ -627,8 +628,3 @@ def _heard(task: "asyncio.Task[None]") -> None:
     """Take note of an error whose every hearer was cancelled."""
     if not task.cancelled():
         task.exception()
-
-
-def _looks(cell: Cell) -> bool:
-    """Say whether a look at a machine is on its way already."""
-    return any(turn.command is None for turn in (cell.turn, *(cell.queue or ())) if turn is not None)

@@ -39,20 +39,13 @@ Life = tuple[Machine, Record, Machine]
 
 
 class Cell(Struct, eq=False, weakref=True):
-    """One machine in memory: its state, whose turn it is, and who waits for what.
+    """One machine in memory.
 
-    The garbage collector looks at it only once it has had a turn: those that were loaded and idle are free.
+    It leads to nothing that leads back to it, so a garbage collection passes it over, however many there are:
+    what happens to a machine just now, and who waits for it, stands in the Cells.
     """
 
     machine: Machine
-    turn: "Turn | None" = None
-    queue: "deque[Turn] | None" = None
-    waits: "dict[Wait, None] | None" = None
-    """Who waits for what, in the order of asking."""
-    alarm: float = 0.0
-    """When the supervisor looks after it next, by the loop's time; 0 for never."""
-    tries: int = 0
-    """How often in a row something came to nothing that the supervisor had tried."""
     seen: Observation | None = None
     """The last look at it; memory only, for people."""
 
@@ -66,6 +59,12 @@ class Cells:
         self.living: dict[str, Cell] = {}
         self.roll = Roll()
         self._ended: WeakValueDictionary[str, Cell] = WeakValueDictionary()
+        self.turns: dict[Cell, Turn] = {}
+        """Whose turn it is, at those machines at which it is anybody's."""
+        self.queues: dict[Cell, deque[Turn]] = {}
+        """Who waits for a turn."""
+        self.waits: dict[Cell, dict[Wait, None]] = {}
+        """Who waits for what, in the order of asking."""
         self.named: dict[str, asyncio.Future[None]] = {}
         """For names that somebody waits for: resolved when a machine takes the name."""
         self.waiting = 0

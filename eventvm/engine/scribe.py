@@ -74,8 +74,8 @@ class Scribe:
         after = self._cells.learn(cell, record)
         if after.upkeep is not None or after.overdue is not None or after.expires is not None:
             self._moved(cell)
-        if cell.waits:
-            notice(cell)
+        if self._cells.waits:
+            notice(self._cells, cell)
 
 
 def _keeps_names(machine: Machine, event: Event) -> bool:

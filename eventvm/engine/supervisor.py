@@ -70,6 +70,10 @@ class Supervisor:
         self._deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
         self._alarms: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        """For machines that have an alarm: when, by the loop's time; other alarms have been overtaken."""
+        self._tries: dict[str, int] = {}
+        """How often in a row something came to nothing that was tried for a machine."""
         self._timer: asyncio.TimerHandle | None = None
         self._under_care: set[str] = set()
         """Machines for which a turn of the supervisor's is on its way."""
@@ -107,7 +111,7 @@ class Supervisor:
     def _rest(self, cell: Cell, left: int | None) -> None:
         """Let a machine be for which nothing is due, until something is."""
         if cell.machine.request is None and not _unseen(cell):
-            cell.tries = 0
+            self._tries.pop(cell.machine.id, None)
         if left is not None:
             self._set(cell, left / 1_000_000_000)
 
@@ -122,18 +126,21 @@ class Supervisor:
 
     def _try_again(self, cell: Cell) -> None:
         """Come back to what came to nothing, later each time that it does."""
-        self._set(cell, AGAIN.seconds(cell.tries))
-        cell.tries += 1
+        id_ = cell.machine.id
+        tries = self._tries.get(id_, 0)
+        self._tries[id_] = tries + 1
+        self._set(cell, AGAIN.seconds(tries))
 
     # --- alarms
 
     def _set(self, cell: Cell, seconds: float) -> None:
         """Wake up for a machine, unless that is going to happen earlier anyway."""
         when = self._loop.time() + min(seconds, LONGEST_SLEEP_SECONDS)
-        if cell.alarm and cell.alarm <= when:
+        id_ = cell.machine.id
+        if self._due.get(id_, when + 1) <= when:
             return
-        cell.alarm = when
-        heapq.heappush(self._alarms, (when, cell.machine.id))
+        self._due[id_] = when
+        heapq.heappush(self._alarms, (when, id_))
         self._wind()
 
     def _wind(self) -> None:
@@ -150,14 +157,18 @@ class Supervisor:
         now = self._loop.time()
         while self._alarms and self._alarms[0][0] <= now:
             when, id_ = heapq.heappop(self._alarms)
-            cell = self._cells.held(id_)
-            if cell is not None and cell.alarm == when:
-                cell.alarm = 0.0
-                self._wake(cell)
+            if self._due.get(id_) == when:
+                del self._due[id_]
+                self._wake(id_)
         self._wind()
 
-    def _wake(self, cell: Cell) -> None:
-        if cell.turn is None and (cell.machine.request is not None or _unseen(cell)):
+    def _wake(self, id_: str) -> None:
+        cell = self._cells.held(id_)
+        if cell is None or (cell.machine.over and cell.machine.request is None):
+            self._tries.pop(id_, None)
+        if cell is None:
+            return
+        if cell not in self._cells.turns and (cell.machine.request is not None or _unseen(cell)):
             self.look(cell)
         self.attend(cell, at_last=True)
 
@@ -247,7 +258,7 @@ class Supervisor:
             except Closed:
                 return
             except EventvmError:
-                await asyncio.sleep(AGAIN.seconds(cell.tries))
+                await asyncio.sleep(AGAIN.seconds(self._tries.get(cell.machine.id, 0)))
 
     async def _brought_back(self, cell: Cell) -> Fault | None:
         """Call the host under the deadline; what is cancelled from within has failed like all else."""

@@ -87,37 +87,41 @@ class Turns:
 
     def check_room(self, cell: Cell) -> None:
         """Refuse one more command where too many wait for their turn."""
-        if cell.queue is not None:
-            limits.room(len(cell.queue), limits.TURNS_QUEUED, f"commands that wait for {cell.machine.name}")
+        if (queue := self._cells.queues.get(cell)) is not None:
+            limits.room(len(queue), limits.TURNS_QUEUED, f"commands that wait for {cell.machine.name}")
+
+    def looks(self, cell: Cell) -> bool:
+        """Say whether a look at a machine is on its way already."""
+        under_way = self._cells.turns.get(cell)
+        queued = self._cells.queues.get(cell, ())
+        return under_way is not None and any(turn.command is None for turn in (under_way, *queued))
 
     def submit(self, turn: Turn, *, queue: bool = True) -> asyncio.Future[Receipt]:
         """Let a command take its turn; its future is the caller's and may be cancelled at any time."""
         cell = turn.cell
-        if cell.turn is None:
-            cell.turn = turn
+        under_way = self._cells.turns.get(cell)
+        if under_way is None:
+            self._cells.turns[cell] = turn
             self._begin(turn)
         elif turn.intrusive and turn.key is None and turn.taken:
-            self._break_in(turn)
-        elif turn.intrusive and turn.key is not None and turn.key != cell.turn.key:
+            self._break_in(turn, under_way)
+        elif turn.intrusive and turn.key is not None and turn.key != under_way.key:
             asking = self._loop.create_task(self._break_in_unless_used(turn))
             self.workers.add(asking)
             asking.add_done_callback(self.workers.discard)
         elif queue:
             self._line_up(turn)
         else:
-            under_way = cell.turn.command
-            verb = under_way.verb if under_way is not None else "reconcile"
-            raise OperationInProgress(cell.machine.name, verb, cell.turn.asked or cell.machine.position)
+            verb = under_way.command.verb if under_way.command is not None else "reconcile"
+            raise OperationInProgress(cell.machine.name, verb, under_way.asked or cell.machine.position)
         return turn.future
 
-    def _break_in(self, turn: Turn) -> None:
+    def _break_in(self, turn: Turn, under_way: Turn) -> None:
         """Stand before the queue, behind others who did, and end the effect that is in the way."""
-        cell = turn.cell
-        cell.queue = cell.queue or deque()
+        queue = self._cells.queues.setdefault(turn.cell, deque())
         turn.breaks = True
-        cell.queue.insert(sum(one.breaks for one in cell.queue), turn)
-        under_way = cell.turn
-        if under_way is not None and under_way.worker is not None and under_way.yields:
+        queue.insert(sum(one.breaks for one in queue), turn)
+        if under_way.worker is not None and under_way.yields:
             under_way.worker.cancel()
 
     async def _break_in_unless_used(self, turn: Turn) -> None:
@@ -127,19 +131,19 @@ class Turns:
         except EventvmError as problem:
             turn.fail(problem)
             return
-        if used or turn.cell.turn is None or not turn.taken:
+        under_way = self._cells.turns.get(turn.cell)
+        if used or under_way is None or not turn.taken:
             self._line_up(turn)
         else:
-            self._break_in(turn)
+            self._break_in(turn, under_way)
 
     def _line_up(self, turn: Turn) -> None:
         cell = turn.cell
-        if cell.turn is None:
-            cell.turn = turn
+        if cell not in self._cells.turns:
+            self._cells.turns[cell] = turn
             self._begin(turn)
         else:
-            cell.queue = cell.queue or deque()
-            cell.queue.append(turn)
+            self._cells.queues.setdefault(cell, deque()).append(turn)
 
     def _begin(self, turn: Turn) -> None:
         machine = turn.cell.machine
@@ -236,14 +240,23 @@ class Turns:
             turn.fail(problem)
         else:
             turn.answer(receipt or receipt_of(cell.machine, turn.how))
-        cell.turn = None
-        if cell.queue:
-            cell.turn = cell.queue.popleft()
-            self._loop.call_soon(self._begin, cell.turn)
-        elif cell.machine.request is not None:
-            self._supervisor.look_again(cell)
-        if cell.waits:
-            notice(cell)
+        cells = self._cells
+        if cells.queues and cell in cells.queues:
+            self._call_next(cell)
+        else:
+            del cells.turns[cell]
+            if cell.machine.request is not None:
+                self._supervisor.look_again(cell)
+        if cells.waits:
+            notice(cells, cell)
+
+    def _call_next(self, cell: Cell) -> None:
+        """Give the turn to who has waited for it longest."""
+        queue = self._cells.queues[cell]
+        self._cells.turns[cell] = turn = queue.popleft()
+        if not queue:
+            del self._cells.queues[cell]
+        self._loop.call_soon(self._begin, turn)
 
     # --- workers
 
@@ -252,7 +265,7 @@ class Turns:
         turn.worker = worker = self._loop.create_task(self._worked(turn, work))
         self.workers.add(worker)
         worker.add_done_callback(partial(self._left, turn, work))
-        queue = turn.cell.queue
+        queue = self._cells.queues.get(turn.cell)
         if queue and queue[0].breaks and turn.yields:
             worker.cancel()
 

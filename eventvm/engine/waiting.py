@@ -61,10 +61,19 @@ def check_goals(machine: Machine, goals: tuple[str, ...]) -> None:
             raise BadInput(f"{machine.rules.name} has no phase {wanted}; wait for one of {', '.join(known)}")
 
 
-def notice(cell: Cell) -> None:
+def notice(cells: Cells, cell: Cell) -> None:
     """Settle the waits that a move of the machine, or the end of its turn, decides."""
-    machine, busy = cell.machine, cell.turn is not None
-    cell.waits = {wait: None for wait in cell.waits or () if not decided(wait, machine, busy=busy)} or None
+    for wait in tuple(cells.waits.get(cell, ())):
+        if decided(wait, cell.machine, busy=cell in cells.turns):
+            _forget(cells, cell, wait)
+
+
+def _forget(cells: Cells, cell: Cell, wait: Wait) -> None:
+    """Let nobody wait for what is decided or given up."""
+    waits = cells.waits.get(cell, {})
+    waits.pop(wait, None)
+    if not waits:
+        cells.waits.pop(cell, None)
 
 
 def decided(wait: Wait, machine: Machine, *, busy: bool) -> bool:
@@ -83,8 +92,8 @@ def decided(wait: Wait, machine: Machine, *, busy: bool) -> bool:
 def give_up(cells: Cells) -> None:
     """Tell all who wait that nothing will be noticed any more."""
     cells.left = True
-    for cell in cells:
-        for wait in cell.waits or ():
+    for waits in cells.waits.values():
+        for wait in waits:
             if not wait.future.done():
                 wait.future.set_exception(Closed())
     for named in cells.named.values():
@@ -106,15 +115,14 @@ async def wait_for(
     wait = Wait(goals, asyncio.get_running_loop().create_future(), hopeful=hopeful)
     if cells.left:
         raise Closed
-    if not decided(wait, cell.machine, busy=cell.turn is not None):
-        cell.waits = cell.waits or {}
-        limits.room(len(cell.waits), limits.WAITERS_OF_MACHINE, f"waits for {cell.machine.name}")
-        cell.waits[wait] = None
+    if not decided(wait, cell.machine, busy=cell in cells.turns):
+        others = cells.waits.get(cell, {})
+        limits.room(len(others), limits.WAITERS_OF_MACHINE, f"waits for {cell.machine.name}")
+        cells.waits.setdefault(cell, others)[wait] = None
     try:
         outcome = await wait.future
     finally:
-        if cell.waits:
-            cell.waits.pop(wait, None)
+        _forget(cells, cell, wait)
     if isinstance(outcome, Receipt):
         return outcome
     record = await _last_hope(cells, outcome, wait, after or 0)

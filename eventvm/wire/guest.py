@@ -87,8 +87,7 @@ class Mirror(Cells):
             cell = self.held(record.stream) or Cell(await self.before(record))
             if cell.machine.position < record.position:
                 self.learn(cell, record)
-                if cell.waits:
-                    notice(cell)
+                notice(self, cell)
 
     async def cell(self, id: str) -> Cell:  # noqa: A002  # the word of the domain
         await self.catch_up()
@@ -225,7 +224,9 @@ class Guest(Engine):
     def _ask(self, cell: Cell, request: Ask) -> asyncio.Future[Receipt]:
         """Ask for what concerns one machine, which has a turn under way until the answer is here."""
         asked = self._line.ask(request)
-        cell.turn = turn = Turn(cell, getattr(request, "command", None), self._loop.create_future())
+        self.cells.turns[cell] = turn = Turn(
+            cell, getattr(request, "command", None), self._loop.create_future()
+        )
         self._employ(self._carried(turn, asked))
         return turn.future
 
@@ -252,10 +253,9 @@ class Guest(Engine):
         """End the turn; where no answer came, nobody knows what became of it."""
         cell = turn.cell
         turn.fail(OutcomeUnknown(receipt_of(cell.machine, "requested"), GONE))
-        if cell.turn is turn:
-            cell.turn = None
-        if cell.waits:
-            notice(cell)
+        if self.cells.turns.get(cell) is turn:
+            del self.cells.turns[cell]
+        notice(self.cells, cell)
 
     async def _told(self, request: Ask) -> Any:
         """Ask for what changes no one machine."""

@@ -320,14 +320,14 @@ async def waiters(bench, size):
 
 async def waiters_of_machine(bench, size):
     machine = await bench.engine.machine((await bench.new()).name)
-    cell = machine._cell
-    cell.waits = dict.fromkeys(map(str, range(size - 1)))
+    waits = dict.fromkeys(map(str, range(size - 1)))
+    bench.engine.cells.waits[machine._cell] = waits
     try:
         with suppress(WaitTimeout):
             await machine.wait("running", timeout=0.01)
     finally:
-        assert len(cell.waits) == size - 1
-        cell.waits = None
+        assert len(waits) == size - 1
+        bench.engine.cells.waits.clear()
 
 
 async def subscriptions(bench, size):

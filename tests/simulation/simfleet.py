@@ -319,6 +319,7 @@ class Run:
         self.world.simulated.__dict__["_lies"].clear()
         self.world.log.faults.clear()
         await self.done()
+        assert not self.world.engine.cells.waits, "nobody waits any more"
         await self.world.check()
         self.check()
         await self.gone(crash=self.random.random() < 0.5)
@@ -341,7 +342,10 @@ class Run:
             assert not expired(machine, now), machine
             assert machine.quarantined or supervise(machine, now, hosted=hosted) is None, machine
             assert not under_way(machine) or (machine.rules.name == "plugin" and not hosted), machine
+        cells = engine.cells
+        assert (cells.turns, cells.queues) == ({}, {})
         assert not engine._supervisor._under_care
+        assert engine._supervisor._tries.keys() <= cells.living.keys()
         assert len(engine._supervisor._alarms) <= 10 * len(self.machines) + 10
 
     def check(self):

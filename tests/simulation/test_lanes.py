@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from collections import Counter
 
 import pytest
@@ -308,15 +309,17 @@ async def test_leaving_ends_whoever_waits_for_a_place(crowded):
 def held():
     """Count what an engine holds in memory for those it works for."""
     gc.collect()
-    kinds = (Cell, Turn, Handle, Wait, asyncio.Task, asyncio.Future)
+    kinds = (Turn, Handle, Wait, asyncio.Task, asyncio.Future)
     return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, kinds))
 
 
 async def test_two_thousand_lives_leave_nothing_in_memory(plain):
     """Neither a cell nor a turn, a handle, a task or an id."""
+    passed = []
 
     async def life(at):
         one = await plain.engine.create(f"m{at}", SPEC)
+        passed.append(weakref.ref(one._cell))  # noqa: SLF001  # who else holds it
         await one.start()
         await one.label(team=str(at))
         await one.destroy(force=True)
@@ -327,9 +330,21 @@ async def test_two_thousand_lives_leave_nothing_in_memory(plain):
     await asyncio.gather(*(life(at) for at in range(MANY)))
     await plain.quiet(1)
     assert held() == before
+    assert not any(cell() for cell in passed)
     cells = plain.engine.cells
+    assert (cells.turns, cells.queues, cells.waits) == ({}, {}, {})
     assert (cells.living, list(cells), len(cells.roll), cells.roll.after("", 10)) == ({}, [], 0, [])
     assert cells.roll.counts() == counted(())
+
+
+async def test_a_machine_at_rest_is_no_work_for_the_garbage_collector(plain):
+    """However much has happened to it, and however many there are."""
+    one = await plain.engine.create("m", SPEC)
+    sent = [asyncio.create_task(one.stop() if at % 2 else one.start()) for at in range(5)]
+    await plain.quiet()
+    await asyncio.gather(one.wait("running"), *sent)
+    await one.reconcile()
+    assert not gc.is_tracked(one._cell)  # noqa: SLF001  # what it is about
 
 
 async def test_a_fleet_that_crashed_at_once_is_restarted_within_the_bound(crowded):

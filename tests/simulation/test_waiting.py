@@ -145,7 +145,7 @@ async def test_a_wait_times_out_and_harms_nothing(world):
     other = await world.engine.machine("web")
     with world.untouched(vm), pytest.raises(WaitTimeout, match="after 5 s"):
         await other.wait("running", timeout=5)
-    assert not vm._cell.waits
+    assert not world.engine.cells.waits
 
 
 async def test_cancelling_one_of_many_waiters_harms_nobody(world):
@@ -163,11 +163,11 @@ async def test_a_wait_on_one_machine_is_not_woken_by_another(world):
     vm, other = await world.engine.create("a", SPEC), await world.engine.create("b", SPEC)
     wait = asyncio.create_task((await world.engine.machine("a")).wait("running"))
     await world.quiet()
-    (asked,) = vm._cell.waits
+    (asked,) = world.engine.cells.waits[vm._cell]
     for _ in range(10):
         await other.start()
         await other.stop()
-    assert list(vm._cell.waits) == [asked]
+    assert list(world.engine.cells.waits[vm._cell]) == [asked]
     assert not asked.future.done()
     await vm.start()
     await wait
