@@ -3,9 +3,11 @@
 # ruff: noqa: SLF001  # argparse tells of its verbs nowhere else
 import argparse
 import shlex
+from importlib import import_module
 
 import pytest
 
+from eventvm import cli
 from eventvm.cli import parser
 
 
@@ -56,3 +58,11 @@ def test_each_verb_has_a_line_in_the_help_of_its_group():
         for action in one._actions:
             if isinstance(action, argparse._SubParsersAction):
                 assert {told.dest for told in action._choices_actions if told.help} == set(action.choices)
+
+
+@pytest.mark.parametrize("module", cli.VERBS)
+def test_each_module_describes_the_verbs_that_it_is_imported_for(module):
+    """One that stands in no row would not be found by its name."""
+    verbs = argparse.ArgumentParser().add_subparsers()
+    import_module(f"eventvm.cli.{module}").describe(verbs)
+    assert tuple(verbs.choices) == cli.VERBS[module]
