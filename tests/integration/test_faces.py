@@ -356,8 +356,3 @@ def test_the_other_shells_take_their_script(shell, place):
         pytest.skip(f"{shell} is missing: apt install {shell}")
     done = subprocess.run([shell, "-n"], input=told, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_shell_that_nobody_knows_is_refused(place):
-    """With those that are known."""
-    assert "'bash', 'zsh', 'fish'" in refused(place, "completion", "tcsh", code=2)

@@ -6,21 +6,11 @@ import shlex
 from importlib import import_module
 
 import pytest
+from verbs import VERBS
 
 from eventvm import cli
 from eventvm.cli import parser
 
-
-def described(one, path=()):
-    """Give every verb and group, by the words that lead to it."""
-    yield path, one
-    for action in one._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, below in action.choices.items():
-                yield from described(below, (*path, name))
-
-
-VERBS = dict(described(parser()))
 KNOWN = pytest.mark.parametrize("path", VERBS, ids=lambda path: " ".join(path) or "eventvm")
 
 
