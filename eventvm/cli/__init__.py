@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = sys.argv[1:] if arguments is None else arguments
     options = parser(*words[:1]).parse_args(words)
     try:
-        with _shown() as out:
+        with _interruptible(), _shown() as out:
             code = anyio.run(options.run, options, Paper(out, colour=_coloured(out)))
         sys.exit(code)
     except EventvmError as problem:
@@ -105,6 +106,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let an interrupt end in good order what is under way, unless whoever started this wants none."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _coloured(out: TextIO) -> bool:
