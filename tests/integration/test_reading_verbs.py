@@ -51,17 +51,6 @@ def refused(place, *order, code, url="demo.db"):
     return done.stderr
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A directory with the demo's log, one that is empty, and one that was never begun."""
-    where = tmp_path_factory.mktemp("logs")
-    run(where, "demo", "--file", "demo.db")
-    begun = "async def main():\n async with open_log('empty.db'): pass\n"
-    program = f"import asyncio; from eventvm import open_log\n{begun}asyncio.run(main())\n"
-    subprocess.run([sys.executable, "-c", program], cwd=where, check=True)
-    return where
-
-
 # --- each of them ---------------------------------------------------------------------------------------
 
 
@@ -359,23 +348,24 @@ def test_a_replay_finds_what_is_kept_beside_the_log_and_is_wrong(damage, found, 
 # --- under another definition ---------------------------------------------------------------------------
 
 
-def definition(place, name):
+@pytest.fixture(scope="module")
+def definitions(place):
+    """Every definition that the log has recorded, by its name, as text: each is changed in its own way."""
     told = rows(place, "events", "--type", "lifecycle.defined")
-    (row,) = [row for row in told if row["name"] == f"lifecycle/{name}"]
-    return row["data"]["definition"]
+    return {row["data"]["definition"]["name"]: json.dumps(row["data"]["definition"]) for row in told}
 
 
-def test_under_its_own_definition_every_record_is_legal(place, tmp_path):
+def test_under_its_own_definition_every_record_is_legal(place, definitions, tmp_path):
     """And nobody is stuck."""
     for name in ("vm", "plugin", "cell", "microvm"):
-        (tmp_path / "same.json").write_text(json.dumps(definition(place, name)))
+        (tmp_path / "same.json").write_text(definitions[name])
         done = run(place, "log", "shadow", "--lifecycle", str(tmp_path / "same.json"))
         assert "are legal under it" in done.stdout
 
 
-def test_a_definition_without_a_move_that_was_made_is_caught(place, tmp_path):
+def test_a_definition_without_a_move_that_was_made_is_caught(place, definitions, tmp_path):
     """The record is listed with its position and why; the machine goes on from where it was in truth."""
-    changed = definition(place, "plugin")
+    changed = json.loads(definitions["plugin"])
     changed["moves"]["Running"].remove("Degraded")
     (tmp_path / "next.json").write_text(json.dumps(changed))
     (row,) = rows(place, "log", "shadow", "--lifecycle", str(tmp_path / "next.json"), code=1)
@@ -394,9 +384,9 @@ def test_what_is_no_definition_is_refused(text, why, place, tmp_path):
     refused(place, "log", "shadow", "--lifecycle", "nowhere.json", code=2)
 
 
-def test_a_definition_that_contradicts_itself_is_refused_with_its_row(place, tmp_path):
+def test_a_definition_that_contradicts_itself_is_refused_with_its_row(place, definitions, tmp_path):
     """As it would be when an engine opened with it."""
-    changed = definition(place, "plugin")
+    changed = json.loads(definitions["plugin"])
     changed["moves"]["Running"].append("Flying")
     (tmp_path / "bad.json").write_text(json.dumps(changed))
     said = refused(place, "log", "shadow", "--lifecycle", str(tmp_path / "bad.json"), code=2)
