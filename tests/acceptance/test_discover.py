@@ -59,12 +59,12 @@ def test_what_is_found_through_another_engine_is_adopted_or_ended(held):
     """As it was made and still alive; who asked is on the record."""
     assert found() == held
     one, two = held
-    assert run("discover", "--adopt", one, "--name", "found") == "found is running\n"
+    assert run("discover", "--adopt", one, "--name", "found", "--reason", "lost") == "found is running\n"
     assert found() == {two}
     assert run("discover", "--destroy", two, "--reason", "nobody knows it") == f"orphan/{two} is destroyed\n"
     assert run("discover") == NOTHING
     (made,) = [event for event in events("found") if event["type"] == "machine.created"]
-    assert (made["stream"], made["actor"], made["reason"]) == (one, whoever(), "found without a record")
+    assert (made["stream"], made["actor"], made["reason"]) == (one, whoever(), "lost")
     assert "nobody knows it" in {event["reason"] for event in events(f"orphan/{two}")}
     assert "found is stopped" in run("stop", "found")
     assert "found is destroyed" in run("destroy", "found")
