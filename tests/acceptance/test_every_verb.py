@@ -234,7 +234,9 @@ def comes_to(row, code, done):
 
 
 def files(place):
-    return {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    """Read all files but those that somebody else may be writing to."""
+    named = [path for path in place.iterdir() if path.is_file() and not path.name.startswith("held.db")]
+    return {path: path.read_bytes() for path in named}
 
 
 def records(log):
