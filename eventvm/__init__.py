@@ -2,32 +2,14 @@
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if sys.platform == "win32":
     raise ImportError("eventvm needs Linux or macOS: it depends on file locks that Windows does not have")
 
 from eventvm import errors
-from eventvm.clock import Clock
-from eventvm.engine import Engine, Handle, Receipt, Report
-from eventvm.engine.orphans import owner_of
 from eventvm.errors import EventvmError
-from eventvm.lifecycle import Lifecycle
-from eventvm.logs import open_log
-from eventvm.observation import End, Evidence, Instant, Observation
-from eventvm.provider import Provider, Target, Unclear
-from eventvm.providers.process import Process
-from eventvm.providers.simulated import Simulated
-from eventvm.record import Record
-from eventvm.spec import RestoreFrom, Sandbox, Spec
-from eventvm.views import Transition
-from eventvm.wire import taken
-from eventvm.wire.door import doored
-from eventvm.wire.guest import Guest
-from eventvm.wire.terms import terms
 
 __all__ = [
     "End", "Engine", "EventvmError", "Evidence", "Handle", "Instant", "Lifecycle", "Observation",
@@ -37,34 +19,40 @@ __all__ = [
 
 logging.getLogger("eventvm").addHandler(logging.NullHandler())
 
+if TYPE_CHECKING:
+    from eventvm.engine import Engine, Handle, Receipt, Report
+    from eventvm.lifecycle import Lifecycle
+    from eventvm.logs import open_log
+    from eventvm.observation import End, Evidence, Instant, Observation
+    from eventvm.opening import open  # noqa: A004  # the name that users expect
+    from eventvm.provider import Provider, Target, Unclear
+    from eventvm.providers.process import Process
+    from eventvm.providers.simulated import Simulated
+    from eventvm.record import Record
+    from eventvm.spec import RestoreFrom, Sandbox, Spec
+    from eventvm.views import Transition
+else:
+    HOMES = {
+        "engine": ("Engine", "Handle", "Receipt", "Report"),
+        "lifecycle": ("Lifecycle",),
+        "logs": ("open_log",),
+        "observation": ("End", "Evidence", "Instant", "Observation"),
+        "opening": ("open",),
+        "provider": ("Provider", "Target", "Unclear"),
+        "providers.process": ("Process",),
+        "providers.simulated": ("Simulated",),
+        "record": ("Record",),
+        "spec": ("RestoreFrom", "Sandbox", "Spec"),
+        "views": ("Transition",),
+    }
 
-@asynccontextmanager
-async def open(  # the name that users expect
-    url: str | Path,
-    *,
-    providers: Iterable[Provider] = (),
-    lifecycles: Iterable[Lifecycle] = (),
-    clock: Clock | None = None,
-    signing: str | Path | None = None,
-    **options: Any,
-) -> AsyncIterator[Engine]:
-    """Open the log at a path, `sqlite:PATH` or `memory:`, recover, and serve until the block is left.
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for from where it lives: who reads a log need not wait for an engine."""
+        for home, names in HOMES.items():
+            if name in names:
+                found = globals()[name] = getattr(import_module(f"eventvm.{home}"), name)
+                return found
+        raise AttributeError(f"module 'eventvm' has no attribute {name!r}")
 
-    Machines that run go on running. The providers `simulated` and `process` are there, unless others of
-    these names are given. `signing` (else EVENTVM_SIGNING_KEY) names the file of a key that signs each
-    commit. Where another process holds the file already, this one acts through its engine.
-    """
-    providers, lifecycles, watch = tuple(providers), tuple(lifecycles), clock or Clock()
-    asked = terms(options, providers, lifecycles, clock, signing)
-    async with taken(url, asked, clock=watch, signing=signing) as (log, line):
-        come: tuple[Provider, ...] = (Simulated(watch), Process(clock=watch, owner=owner_of(log)))
-        given = {one.name: one for one in (*come, *providers)}.values()
-        if line is not None:
-            guest = Guest(log, given, lifecycles, line=line, clock=watch, **options)
-            async with guest.running() as engine:
-                yield engine
-        else:
-            holder = Engine(log, given, lifecycles, clock=watch, **options)
-            async with doored(log, asked, given) as door, holder.running() as engine:
-                await door.open(engine)
-                yield engine
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

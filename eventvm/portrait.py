@@ -4,8 +4,9 @@ It brings its own ground, light or dark as the reader's page is, light on paper,
 font of its own. What stands out by its colour stands out by its shape as well.
 """
 
+import html
 from collections.abc import Iterable, Iterator, Sequence
-from xml.sax.saxutils import escape
+from functools import partial
 
 from eventvm.errors import plain
 from eventvm.picture import (
@@ -29,6 +30,8 @@ from eventvm.picture import (
     why,
 )
 from eventvm.times import length
+
+escape = partial(html.escape, quote=False)
 
 WIDTH, RIGHT = 960, 32
 LEFT_LEAST, LEFT_MOST = 104, 240

@@ -44,17 +44,6 @@ def test_the_demo_is_in_colour_on_a_terminal(tmp_path):
         assert (b"\x1b[" in shown) is coloured
 
 
-def test_a_file_that_exists_is_refused_and_left_alone(tmp_path):
-    """The demo never touches a file that is there already: one sentence, and the usage exit code."""
-    path = tmp_path / "mine.db"
-    path.write_text("precious")
-    done = demo("--file", str(path))
-    assert done.returncode == 2
-    assert "exists already" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert path.read_text() == "precious"
-
-
 def test_a_broken_pipe_is_quiet(tmp_path):
     """When the reader goes away, so does the demo, without a word."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -7,7 +7,7 @@ from collections import Counter
 
 import aiosqlite
 
-APPENDS = 100_000 if os.environ.get("EVENTVM_THOROUGH") else 20_000
+APPENDS = 100_000 if os.environ.get("EVENTVM_THOROUGH") else 10_000
 
 
 class Ledger:
@@ -102,6 +102,6 @@ async def test_a_transaction_held_across_awaits_would_be_caught(tmp_path):
     async with aiosqlite.connect(tmp_path / "naive.db", isolation_level=None) as connection:
         await connection.execute("CREATE TABLE marks(mark TEXT)")
         append = Naive(connection).append
-        ledger = await storm(append, 2000, at_once=5, ticks=lambda chance: 3000 ** chance.random())
+        ledger = await storm(append, 1000, at_once=5, ticks=lambda chance: 3000 ** chance.random())
         stored = [mark for (mark,) in await connection.execute_fetchall("SELECT mark FROM marks")]
     assert any("half there" in violation for violation in ledger.violations(stored))

@@ -14,6 +14,7 @@ import pytest
 
 from eventvm import Process
 from eventvm.log import EventLog, Replay
+from eventvm.logs import open_log
 from eventvm.record import Record
 from eventvm.testing import contract_log
 
@@ -57,6 +58,25 @@ def directory(tmp_path):
 @pytest.fixture
 def provider(directory):
     return Process(directory)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """A directory with the demo's log and one that is empty, which are only read."""
+    where = tmp_path_factory.mktemp("place")
+    subprocess.run(
+        [sys.executable, "-m", "eventvm", "demo", "--file", "demo.db"],
+        cwd=where,
+        check=True,
+        capture_output=True,
+    )
+
+    async def begin():
+        async with open_log(where / "empty.db"):
+            pass
+
+    asyncio.run(begin())
+    return where
 
 
 @pytest.fixture

@@ -2,16 +2,38 @@
 
 import asyncio
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
+import pytest
+
 from eventvm import Process, Spec, Target
 from eventvm.providers.process_files import look
+from eventvm.testing.contract_provider import ProviderContract
 
 SLEEPER = ("sleep", "1000")
 STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000; done")
 CANARY = f"CANARY-{token_hex(8)}"
+
+
+class ProcessContract(ProviderContract):
+    """The laws that every provider keeps, for real processes in the directory of the test."""
+
+    lacks = ("snapshot", "restore", "delete_snapshot")
+
+    @pytest.fixture(autouse=True)
+    def below(self, directory):
+        self.directory = directory
+
+    @asynccontextmanager
+    async def open(self):
+        yield Process(self.directory)
+
+    async def die(self, provider, target):
+        life = look(provider.directories.of(target.id)).life
+        life.process.signal(9)
+        await life.shim.ended()
 
 
 def spec(*command, **more):

@@ -14,7 +14,7 @@ from eventvm.log import Replay
 from eventvm.logs import open_log
 
 PROGRAM = Path(__file__).with_name("left_engine.py")
-RUNS = 30 if os.environ.get("EVENTVM_THOROUGH") else 9
+RUNS = 30 if os.environ.get("EVENTVM_THOROUGH") else 6
 PATIENCE = 10
 """Seconds after which a program that was asked to end hangs."""
 SIGNALS = {"term": signal.SIGTERM, "interrupt": signal.SIGINT, "cancel": None}

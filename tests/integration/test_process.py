@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +13,19 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
-from process_world import CANARY, SLEEPER, STUBBORN, ended, holding, made, running_with, said, spec, target
+from process_world import (
+    CANARY,
+    SLEEPER,
+    STUBBORN,
+    ProcessContract,
+    ended,
+    holding,
+    made,
+    running_with,
+    said,
+    spec,
+    target,
+)
 
 import eventvm
 from eventvm import End, Process, errors
@@ -25,32 +36,17 @@ from eventvm.providers.process import Failed, SecretMissing
 from eventvm.providers.process_files import HALTED, look
 from eventvm.providers.rundir import LOCK, RunDirectories, take, taken
 from eventvm.spec import Secret
-from eventvm.testing.contract_provider import ProviderContract
 
 OWNER = Path(__file__).with_name("killed_owner.py")
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
-class TestContract(ProviderContract):
+class TestContract(ProcessContract):
     """The laws that every provider keeps."""
 
     spec = spec()
-    lacks = ("snapshot", "restore", "delete_snapshot")
-
-    @pytest.fixture(autouse=True)
-    def below(self, directory):
-        self.directory = directory
-        self.mend = lambda: None
-
-    @asynccontextmanager
-    async def open(self):
-        yield Process(self.directory)
-
-    async def die(self, provider, target):
-        life = look(provider.directories.of(target.id)).life
-        life.process.signal(9)
-        await life.shim.ended()
+    mend = staticmethod(lambda: None)
 
     async def blind(self, provider, target):
         started = provider.directories.of(target.id) / "started.json"

@@ -5,21 +5,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from process_world import ended, made, running_with, said, spec, target
+from process_world import ProcessContract, ended, made, running_with, said, spec, target
 
 import eventvm
-from eventvm import End, Process, Sandbox, errors
+from eventvm import End, Sandbox, errors
 from eventvm.observation import Absent, Observed
 from eventvm.provider import refusal
 from eventvm.providers import sandbox as sandboxes
 from eventvm.providers.process import Failed
 from eventvm.providers.process_files import look
-from eventvm.testing.contract_provider import ProviderContract
 
 OWNER = Path(__file__).with_name("killed_owner.py")
 SEALED = Sandbox()
@@ -34,24 +32,10 @@ def sealed(*command, id_="job", **more):
     return target(id_, *command, sandbox=more.pop("sandbox", SEALED), **more)
 
 
-class TestContract(ProviderContract):
+class TestContract(ProcessContract):
     """The laws that every provider keeps hold in a sandbox too."""
 
     spec = spec(sandbox=SEALED)
-    lacks = ("snapshot", "restore", "delete_snapshot")
-
-    @pytest.fixture(autouse=True)
-    def below(self, directory):
-        self.directory = directory
-
-    @asynccontextmanager
-    async def open(self):
-        yield Process(self.directory)
-
-    async def die(self, provider, target):
-        life = look(provider.directories.of(target.id)).life
-        life.process.signal(9)
-        await life.shim.ended()
 
 
 def words_of(pid):

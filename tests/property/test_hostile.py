@@ -24,7 +24,7 @@ from eventvm.portrait import portrait
 from eventvm.sketch import sketch
 from eventvm.spec import Drive, Interface, RateLimit, RestoreFrom
 
-EXAMPLES = 600 if os.environ.get("EVENTVM_THOROUGH") == "1" else 100
+EXAMPLES = 600 if os.environ.get("EVENTVM_THOROUGH") == "1" else 40
 FUZZ = settings(
     deadline=None, database=None, derandomize="EVENTVM_CHANCE" not in os.environ, max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
@@ -185,7 +185,7 @@ def test_what_is_sent_is_refused_or_reads_back_as_it_was(told):
     asyncio.run(live("memory:", told))
 
 
-@settings(FUZZ, max_examples=EXAMPLES // 10)
+@settings(FUZZ, max_examples=EXAMPLES // 4)
 @given(st.lists(st.tuples(sent, options, texts | atoms, specs | atoms), min_size=1, max_size=6))
 def test_a_file_holds_it_as_well_as_memory_does(told):
     with tempfile.TemporaryDirectory() as directory:

@@ -1,6 +1,6 @@
 """Laws over all lives: Hypothesis drives the whole engine, and a model of `vm` agrees with it.
 
-A normal run lives 500 lives of 50 steps; EVENTVM_THOROUGH=1 lives many more, and EVENTVM_CHANCE=1 lives
+A normal run lives 200 lives of 50 steps; EVENTVM_THOROUGH=1 lives many more, and EVENTVM_CHANCE=1 lives
 others each time.
 """
 # ruff: noqa: SLF001  # a fault is lifted by hand
@@ -22,7 +22,7 @@ from eventvm.tables import Nothing
 from eventvm.testing import VirtualLoop, World
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
-LIVES, STEPS = (1_500 if THOROUGH else 500), 50
+LIVES, STEPS = (1_500 if THOROUGH else 200), 50
 PLAIN = settings(
     deadline=None, database=None, derandomize="EVENTVM_CHANCE" not in os.environ, print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
