@@ -57,6 +57,17 @@ def _zone(told: str | None, other: tzinfo | None) -> tzinfo:
     return timezone((-1 if told[0] == "-" else 1) * timedelta(hours=hours, minutes=minutes))
 
 
+def exactly(ns: int) -> str:
+    """Say how long so many nanoseconds are, to the last of them."""
+    seconds, rest = divmod(ns, SECOND_NS)
+    words = []
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        count, seconds = divmod(seconds, size)
+        words += [f"{count}{unit}"] if count else []
+    parts = f"{seconds}.{rest:09d}".rstrip("0").rstrip(".")
+    return " ".join([*words, f"{parts}s"] if seconds or rest or not words else words)
+
+
 def length(ns: int) -> str:
     """Say how long so many nanoseconds are, in at most two units."""
     if ns < 0:

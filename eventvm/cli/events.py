@@ -143,8 +143,8 @@ def _columns(paper: Paper) -> tuple[Column, ...]:
     return (
         Column("position", lambda row: str(row["position"])),
         Column("at", lambda row: times.briefly(times.read(row["at"]))),
-        Column("name", lambda row: paper.ink(row["name"], "bold")),
+        Column("name", lambda row: paper.ink(row["name"], "bold"), gives=True),
         Column("type", lambda row: paper.ink(row["type"])),
-        Column("actor", lambda row: paper.ink(row["actor"])),
-        Column("reason", lambda row: paper.ink(row["reason"])),
+        Column("actor", lambda row: paper.ink(row["actor"]), gives=True),
+        Column("reason", lambda row: paper.ink(row["reason"]), gives=True),
     )

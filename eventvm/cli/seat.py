@@ -11,7 +11,7 @@ import eventvm
 from eventvm.cli import place
 from eventvm.engine import Engine
 from eventvm.errors import Closed, NoSuchMachine
-from eventvm.logs import file_of
+from eventvm.logs import MEMORY, file_of
 from eventvm.wire.guest import Guest
 
 Given = TypeVar("Given")
@@ -69,4 +69,4 @@ def seated(options: argparse.Namespace, name: str = "") -> Seat:
 
 def there(url: str) -> bool:
     """Say whether there is a log at all."""
-    return Path(file_of(url)).exists()
+    return url != MEMORY and Path(file_of(url)).exists()

@@ -19,6 +19,8 @@ class Column(NamedTuple):
 
     head: str
     cell: Callable[[Row], str]
+    gives: bool = False
+    """Whether it may be cut where a terminal has no room for it."""
 
 
 def describe(verb: Any, *forms: str) -> None:
@@ -60,7 +62,8 @@ class Sheet:
                 [] if self._widths else [[self._paper.ink(column.head, "dim") for column in self._columns]]
             )
             cells = [*heads, *self._rows]
-            self._widths = widths(cells, self._widths)
+            gives = [column.gives for column in self._columns]
+            self._widths = self._paper.fitted(widths(cells, self._widths), gives)
             self._paper.rows(cells, self._widths)
             self._rows = []
         self._paper.flush()

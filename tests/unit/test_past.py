@@ -311,7 +311,7 @@ def test_a_machine_in_quarantine_is_to_be_restored(life):
     one.world = {"restore": "fail"}
     one.send(c.Restore("s"))
     assert one.machine.quarantined
-    assert advice(one.machine) == "restore"
+    assert advice(one.machine) == "restore s"
     assert said(one, "in quarantine")
 
 
