@@ -248,7 +248,7 @@ async def history(paper: Paper, options: argparse.Namespace) -> int:
         Column("from", lambda row: paper.phase(row["from"])),
         Column("to", lambda row: paper.phase(row["to"])),
         Column("because of", lambda row: paper.ink(row["event"], "dim")),
-        Column("reason", lambda row: paper.ink(row["reason"])),
+        Column("reason", lambda row: paper.ink(row["fault"] or row["reason"])),
     )
     sheet.shown(paper, options.output, columns, _changes(past), "its phase has never changed")
     return 0
@@ -259,7 +259,7 @@ def _changes(past: Past) -> Iterator[Row]:
         yield {
             "from": change.from_, "to": change.to, "reason": change.reason,
             "timestamp": times.rfc3339(change.timestamp), "position": change.position,
-            "event": change.event, "forced": change.forced,
+            "event": change.event, "forced": change.forced, "fault": past.faults.get(change.position, ""),
         }  # fmt: skip
 
 

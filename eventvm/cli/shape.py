@@ -74,8 +74,9 @@ def size(text: str) -> int:
 
 def sized(amount: int) -> str:
     """Write an amount of bytes as it may be given."""
-    unit = max((unit for unit, one in _BYTES.items() if amount % one == 0), key=_BYTES.__getitem__)
-    return f"{amount // _BYTES[unit]}{unit or ' bytes'}"
+    fits = [unit for unit, one in _BYTES.items() if amount and amount % one == 0]
+    unit = fits[-1] if fits else ""
+    return f"{amount // _BYTES[unit]}{unit}"
 
 
 def pair(text: str) -> tuple[str, str]:
