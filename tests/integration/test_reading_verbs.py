@@ -130,9 +130,6 @@ def test_wrong_input_is_refused_in_one_sentence(verb, place):
 def test_a_machine_that_is_not_there_is_named(verb, place):
     """And where all names are found."""
     order = [word.replace("web-1", "nobody") for word in VERBS[verb]]
-    if verb == "ledger diff":
-        assert run(place, *order).stdout == "no line changed\n"
-        return
     said = refused(place, *order, code=6)
     assert "no machine 'nobody'" in said
     assert "eventvm list --all" in said
@@ -317,6 +314,13 @@ def test_a_name_leads_to_whoever_held_it_then(place):
     assert before["id"] == handed["id"] != after["id"]
     refused(place, "show", "api-1", "--known-at", known, code=6)
     assert rows(place, "show", handed["id"], "--id", "--known-at", known)[0]["name"] == "pool-7"
+
+
+def test_a_bill_follows_a_machine_that_was_renamed_in_between(place):
+    """A new name is no usage."""
+    (renamed,) = rows(place, "events", "api-1", "--type", "machine.renamed")
+    known = ("--known-at", str(renamed["position"] - 1), "--known-at", str(renamed["position"]))
+    assert rows(place, "ledger", "diff", "api-1", *known) == []
 
 
 def test_totals_are_decimal_strings_and_the_csv_says_the_same(place):
