@@ -69,11 +69,13 @@ def exactly(ns: int) -> str:
 
 
 def length(ns: int) -> str:
-    """Say how long so many nanoseconds are, in at most two units."""
+    """Say how long so many nanoseconds are, in at most two units; from a minute on to the nearest second."""
     if ns < 0:
         return f"-{length(-ns)}"
     seconds, rest = divmod(ns, SECOND_NS)
-    if seconds < 60:  # noqa: PLR2004  # a minute's
+    if seconds >= 60:  # noqa: PLR2004  # a minute's
+        seconds += 2 * rest >= SECOND_NS
+    else:
         tenths = f"{ns / SECOND_NS:.3f}".rstrip("0").rstrip(".") if rest else str(seconds)
         return f"{tenths}s"
     units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))

@@ -28,7 +28,7 @@ from eventvm.times import briefly, length, rfc3339
 from eventvm.views import tag
 from eventvm.windows import Share, Window, month
 
-MACHINES = ("machine", "meter")
+MACHINES = ("machine", "meter", "subject")
 AMOUNTS = ("ns", "milli_cpu_ns", "memory_byte_ns", "storage_byte_ns")
 YEARS = range(1970, 2116)
 """Those that an instant of ours may lie in."""

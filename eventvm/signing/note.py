@@ -135,7 +135,7 @@ def encoded(value: bytes) -> str:
 
 
 def decoded(text: str) -> bytes:
-    """Read base64, in the one way in which bytes are written; what is refused may be secret: it is not shown."""
+    """Read base64, in the one way in which bytes are written; what is refused is not shown."""
     try:
         value = b64decode(text, validate=True)
     except (NotBase64, ValueError):
