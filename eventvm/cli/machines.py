@@ -135,8 +135,8 @@ def _columns(paper: Paper) -> tuple[Column, ...]:
         Column("phase", lambda row: paper.phase(row["phase"])),
         Column("for", lambda row: "" if row["since"] is None else length(row["since_seconds"] * SECOND_NS)),
         Column("because of", lambda row: paper.ink(_because(row), "dim"), gives=True),
-        Column("under way", lambda row: paper.ink(_under_way(row), "yellow"), gives=True),
-        Column("last seen", lambda row: paper.ink(_seen(row)), gives=True),
+        Column("under way", lambda row: paper.ink(_asked(row), "yellow"), gives=True),
+        Column("last seen", _seen_ago),
         Column("next", lambda row: paper.ink(row["next"], "cyan")),
     )
 
@@ -163,9 +163,19 @@ def _under_way(row: Row) -> str:
     return f"{request['command']} requested{asked}, {until}"
 
 
+def _asked(row: Row) -> str:
+    """Say in short what is under way."""
+    return _under_way(row).replace(" requested", "")
+
+
 def _seen(row: Row) -> str:
     seen = row["observation"]
-    return "" if seen is None else f"{seen['source']}, {length(seen['age_seconds'] * SECOND_NS)} ago"
+    return "" if seen is None else f"{seen['source']}, {_seen_ago(row)} (#{seen['position']})"
+
+
+def _seen_ago(row: Row) -> str:
+    seen = row["observation"]
+    return "" if seen is None else f"{length(seen['age_seconds'] * SECOND_NS)} ago"
 
 
 # --- show -----------------------------------------------------------------------------------------------
