@@ -115,4 +115,6 @@ def _record(values: Iterable[object]) -> str:
 def _flat(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return plain(json.encode(value).decode() if isinstance(value, dict | list | tuple) else value)
