@@ -312,7 +312,7 @@ def test_a_name_leads_to_whoever_held_it_then(place):
     (before,) = rows(place, "show", "pool-7", "--known-at", known)
     (after,) = rows(place, "show", "pool-7")
     assert before["id"] == handed["id"] != after["id"]
-    refused(place, "show", "api-1", "--known-at", known, code=6)
+    assert "by then" in refused(place, "show", "api-1", "--known-at", known, code=6)
     assert rows(place, "show", handed["id"], "--id", "--known-at", known)[0]["name"] == "pool-7"
 
 

@@ -254,6 +254,18 @@ def test_what_went_wrong_is_told_apart_from_why_it_was_asked_for(life):
     assert said(one, f"(machine.stop_failed): {fault}; what had failed was asked for, because: maintenance")
 
 
+def test_what_went_wrong_is_told_once(life):
+    """Where nobody had said why it was asked for."""
+    one = life("vm")
+    one.create()
+    one.probe = "gone"
+    one.world = {"start": "fail"}
+    one.send(c.Start())
+    fault = account(past(one), one.now)["came_by"]["fault"]
+    (told,) = [text for text, _ in sentences(one) if "machine.start_failed" in text]
+    assert told.endswith(f"(machine.start_failed): {fault}.")
+
+
 def test_an_end_is_explained_with_its_record(life):
     """What it left behind is known, or known not to be."""
     one, _ = late(life)

@@ -33,6 +33,11 @@ def shown(form, rows, nothing="nothing", out=None):
 ROWS = [{"what": "a", "n": 1}, {"what": "b,c", "n": None}]
 
 
+def test_a_claim_is_true_or_false_in_every_form():
+    """As JSON writes it."""
+    assert shown("csv", [{"what": True, "n": False}]).splitlines()[1] == "true,false"
+
+
 def test_each_form_shows_every_row():
     """A table for people; the others read back as they were."""
     assert shown("table", ROWS).splitlines() == ["what  n", "a     1", "b,c   None"]
@@ -92,6 +97,7 @@ def test_a_table_fits_the_terminal_and_a_pipe_gets_all(monkeypatch):
             lines = [ANSI.sub("", line) for line in out.getvalue().splitlines()]
             assert {columns(line) for line in lines} == {most}
             assert ("~" in lines[1]) is (most == 30)
+            assert out.getvalue().count("\x1b[1m") == (2 if colour else 0)
 
 
 def test_a_single_thing_is_shown_to_programs_in_each_form():
