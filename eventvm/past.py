@@ -42,7 +42,7 @@ class Past:
         self.changes: list[Transition] = []
         """Its changes of phase; in brief the last one."""
         self.faults: dict[int, str] = {}
-        """What went wrong with those that a failure led to, by position."""
+        """What went wrong with those that a failure led to, by position; in brief none."""
         self.came: Record | None = None
         """The record that brought it into its phase."""
         self.asked: Record | None = None
@@ -90,18 +90,18 @@ class Past:
             self.held[after.name] = record.position
 
     def _enter(self, change: Transition, record: Record) -> None:
+        self.came = record
         if self._brief:
             self.changes.clear()
-            self.faults.clear()
-        self.changes.append(change)
-        self.came = record
-        if not isinstance(record.event, Unknown) and (fault := events.wrong(record.event)):
+        elif fault := self.fault:
             self.faults[record.position] = fault
+        self.changes.append(change)
 
     @property
     def fault(self) -> str:
         """What went wrong when it came into its phase; empty where nothing did."""
-        return "" if self.came is None else self.faults.get(self.came.position, "")
+        event = None if self.came is None else self.came.event
+        return "" if event is None or isinstance(event, Unknown) else events.wrong(event)
 
     @property
     def last_change(self) -> int:

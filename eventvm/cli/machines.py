@@ -226,7 +226,8 @@ def _asked_for(row: Row) -> str:
 
 
 def _shape(shape: Shape) -> str:
-    cpus = f"{shape.milli_cpus / 1000:g} CPU{'s' * (shape.milli_cpus != 1000)}" if shape.milli_cpus else ""  # noqa: PLR2004  # one of them
+    count = f"{shape.milli_cpus / 1000:g}"
+    cpus = f"{count} CPU{'' if count == '1' else 's'}" if shape.milli_cpus else ""
     memory = f"{sized(shape.memory)} of memory" if shape.memory else ""
     storage = f"{sized(shape.storage)} of storage" if shape.storage else ""
     return ", ".join(filter(None, (cpus, memory, storage)))
