@@ -22,7 +22,7 @@ from eventvm import Simulated, Spec
 from eventvm.providers.simulated import Script
 
 SCREENS = Path(__file__).with_name("screens")
-COLUMNS = 104
+COLUMNS = 120
 SHOWN = {
     "demo": ("eventvm demo", 24),
     "list": ("eventvm list", 0),

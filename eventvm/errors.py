@@ -362,6 +362,7 @@ class NotALog(LogError):
     """The file is not an eventvm log."""
 
     exit_code = 2
+    hint = "name the file of a log with --log, or in EVENTVM_URL; a log begins with its first machine"
 
 
 class LogTooNew(LogError):

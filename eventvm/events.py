@@ -422,6 +422,11 @@ def why(event: Event) -> str:
     return event.reason or (event.fault.message if isinstance(event, Failure) else "")
 
 
+def wrong(event: Event) -> str:
+    """Say what went wrong, in the provider's words; empty where nothing did."""
+    return event.fault.message or event.fault.kind if isinstance(event, Failure) else ""
+
+
 encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(Event).decode
 

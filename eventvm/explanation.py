@@ -3,9 +3,12 @@
 Every sentence names the positions that it follows from, so that it can be checked record by record.
 """
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from eventvm import events
@@ -15,8 +18,9 @@ from eventvm.ledger import Entry, Interval
 from eventvm.machine import Machine
 from eventvm.observation import Instant
 from eventvm.past import Past, when
+from eventvm.picture import told
 from eventvm.record import Record
-from eventvm.times import SECOND_NS, briefly, length, rfc3339
+from eventvm.times import SECOND_NS, briefly, exactly, length, rfc3339
 from eventvm.views import Transition, described, tag
 
 BY_CLOCK = {
@@ -39,7 +43,7 @@ def advice(machine: Machine) -> str:
     Empty where nothing is called for.
     """
     if machine.quarantined:
-        return "restore"
+        return f"restore {list(machine.snapshots)[-1]}" if machine.snapshots else ""
     if machine.terminal or not machine.exists:
         return ""
     looks = machine.phase in machine.rules.definition.faulty or machine.request is not None or machine.doubted
@@ -54,6 +58,15 @@ def _onward(machine: Machine) -> str:
     return ways[0] if ways else ""
 
 
+def order(machine: Machine, log: str = "") -> str:
+    """Write the next safe command as a shell takes it, for the log that was named; empty where none is."""
+    verb, _, word = advice(machine).partition(" ")
+    words = [machine.name, word] if word else [machine.name]
+    bar = ["--"] if any(one.startswith("-") for one in words) else []
+    where = ["--log", log] if log else []
+    return shlex.join(["eventvm", verb, *where, *bar, *words]) if verb else ""
+
+
 # --- at a glance ----------------------------------------------------------------------------------------
 
 
@@ -63,8 +76,12 @@ def account(past: Past, as_of: Instant) -> dict[str, Any]:
     return {
         **described(machine, as_of),
         "since": rfc3339(past.last_change) if past.came else None,
-        "came_by": None if past.came is None else _named(past.came),
+        "since_seconds": _age(past.last_change, as_of) if past.came else None,
+        "came_by": None if past.came is None else {**_named(past.came), "fault": past.fault},
+        "provider": machine.spec.provider,
+        "shape": {key: str(value) for key, value in msgspec.to_builtins(machine.spec.shape).items()},
         "snapshots": {name: str(size) for name, size in machine.snapshots.items()},
+        "end": None if machine.end is None else msgspec.to_builtins(machine.end),
         "request": _request(past, as_of),
         "observation": None if past.seen is None else _observation(past.seen, as_of),
         "next": advice(machine),
@@ -96,8 +113,12 @@ def _observation(seen: Record, as_of: Instant) -> dict[str, Any]:
     return {
         "position": seen.position, "event": tag(seen), "source": event.evidence.source,
         "verified": event.evidence.verified, "at": rfc3339(at.wall),
-        "age_seconds": max(0, as_of.wall - at.wall) // SECOND_NS,
+        "age_seconds": _age(at.wall, as_of),
     }  # fmt: skip
+
+
+def _age(wall: int, as_of: Instant) -> int:
+    return max(0, as_of.wall - wall) // SECOND_NS
 
 
 # --- in sentences ---------------------------------------------------------------------------------------
@@ -106,10 +127,10 @@ def _observation(seen: Record, as_of: Instant) -> dict[str, Any]:
 def explained(past: Past, intervals: Iterable[Interval], as_of: Instant) -> Iterator[Sentence]:
     """Explain a machine as it was at an instant, its bill measured up to then."""
     yield from _beginning(past)
-    yield from (_change(change) for change in past.changes)
+    yield from (_change(change, past.faults.get(change.position, "")) for change in past.changes)
     yield from _standing(past, as_of)
-    for interval in intervals:
-        yield from _counted(interval)
+    for _, ones in groupby(sorted(intervals, key=_by_meter), key=_what):
+        yield from _metered(list(ones))
 
 
 def _beginning(past: Past) -> Iterator[Sentence]:
@@ -119,17 +140,23 @@ def _beginning(past: Past) -> Iterator[Sentence]:
     yield Sentence(f"{machine.name} is a {machine.rules.name} with the id {machine.id}{also}.", ())
 
 
-def _change(change: Transition) -> Sentence:
-    because = f", because: {change.reason}" if change.reason else ""
+def _change(change: Transition, fault: str) -> Sentence:
+    """Tell a change of phase: what went wrong is told apart from why somebody had asked for it."""
+    reason = change.reason.removeprefix("force: ") if change.forced else change.reason
+    because = f", because: {reason}" if reason and reason != fault else ""
+    if fault:
+        because = f": {fault}" + (f"; what had failed was asked for{because}" if because else "")
     forced = " by force" if change.forced else ""
-    how = (
-        f"it stayed {change.to}"
-        if change.from_ == change.to
-        else f"it went from {change.from_} to {change.to}"
-    )
     return Sentence(
-        f"At {briefly(change.timestamp)} {how}{forced} ({change.event}){because}.", (change.position,)
+        f"At {briefly(change.timestamp)} {_moved(change)}{forced} ({change.event}){because}.",
+        (change.position,),
     )
+
+
+def _moved(change: Transition) -> str:
+    if change.from_ != change.to:
+        return f"it went from {change.from_} to {change.to}"
+    return f"it {'began' if change.event == 'machine.created' else 'stayed'} {change.to}"
 
 
 def _standing(past: Past, as_of: Instant) -> Iterator[Sentence]:
@@ -140,6 +167,8 @@ def _standing(past: Past, as_of: Instant) -> Iterator[Sentence]:
     yield Sentence(f"So it is {title}{lasting}.", since)
     if past.came is not None:
         yield from _told_late(past.came)
+    if machine.end is not None:
+        yield Sentence(f"Its last end: {told(machine.end)}.", (past.ended,))
     if machine.request is not None:
         yield _open_request(past, as_of)
     if past.seen is not None:
@@ -148,8 +177,6 @@ def _standing(past: Past, as_of: Instant) -> Iterator[Sentence]:
         yield Sentence("It is in quarantine: what is left of it is not to be trusted.", since)
     if machine.doubted:
         yield Sentence("It is in doubt: the record may be behind the world, so somebody has to look.", ())
-    if next_one := advice(machine):
-        yield Sentence(f"The next safe command is: {next_one}.", ())
 
 
 def _told_late(came: Record) -> Iterator[Sentence]:
@@ -184,9 +211,28 @@ def _sight(seen: Record, as_of: Instant) -> Sentence:
 # --- the bill -------------------------------------------------------------------------------------------
 
 
+def _by_meter(one: Interval) -> tuple[str, str, int, int]:
+    return one.subject, one.meter, one.begin, one.start.position
+
+
+def _what(one: Interval) -> str:
+    return f"{one.meter} of the snapshot {one.subject}" if one.subject else one.meter
+
+
+def _metered(ones: Sequence[Interval]) -> Iterator[Sentence]:
+    """Tell of each interval of a meter, and of their sum where there are several."""
+    for one in ones:
+        yield from _counted(one)
+    if len(ones) > 1:
+        whole = exactly(sum(one.ns for one in ones))
+        yield Sentence(f"{_what(ones[0])}: {whole} in all.", tuple(one.start.position for one in ones))
+
+
 def _counted(one: Interval) -> Iterator[Sentence]:
-    what = f"{one.meter} of the snapshot {one.subject}" if one.subject else one.meter
-    begun = f"{what}: {length(one.ns)} {BY_CLOCK[one.basis]}, from {briefly(one.begin)} ({one.start.reason})"
+    begun = (
+        f"{_what(one)}: {exactly(one.ns)} {BY_CLOCK[one.basis]}, "
+        f"from {briefly(one.begin)} ({one.start.reason})"
+    )
     if one.stop is None or one.end is None:
         yield Sentence(f"{begun}, and it is still being counted.", (one.start.position,))
     else:

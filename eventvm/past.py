@@ -24,8 +24,8 @@ class Past:
     """One machine as it was at an instant, or at the end of what is known."""
 
     __slots__ = (
-        "_at", "_brief", "_following", "_over", "asked", "came", "changes", "folded", "held", "labelled",
-        "ledger", "machine", "seen",
+        "_at", "_brief", "_following", "_over", "asked", "came", "changes", "ended", "faults", "folded",
+        "held", "labelled", "ledger", "machine", "seen",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, at: int | None = None, *, brief: bool = False) -> None:
@@ -41,12 +41,16 @@ class Past:
         """All its entries: they have a cut of their own; none of them in brief."""
         self.changes: list[Transition] = []
         """Its changes of phase; in brief the last one."""
+        self.faults: dict[int, str] = {}
+        """What went wrong with those that a failure led to, by position; in brief none."""
         self.came: Record | None = None
         """The record that brought it into its phase."""
         self.asked: Record | None = None
         """The record of its last request, open or not."""
         self.seen: Record | None = None
         """The last record that a sight of it has led to."""
+        self.ended = 0
+        """The position of the record that told of its last end."""
         self.held: dict[str, int] = {}
         """For each name that it had: the position at which it last took it."""
         self.labelled: list[tuple[int, Labels]] = []
@@ -75,16 +79,29 @@ class Past:
     def _count(self, before: Machine, record: Record, after: Machine) -> None:
         self.machine = after
         if (change := transition(before, record, after)) is not None:
-            if self._brief:
-                self.changes.clear()
-            self.changes.append(change)
-            self.came = record
+            self._enter(change, record)
         if isinstance(record.event, events.Requested):
             self.asked = record
+        if after.end is not None and after.end is not before.end:
+            self.ended = record.position
         if not isinstance(record.event, Unknown) and record.event.evidence is not None:
             self.seen = record
         if after.holds and (not before.holds or after.name != before.name):
             self.held[after.name] = record.position
+
+    def _enter(self, change: Transition, record: Record) -> None:
+        self.came = record
+        if self._brief:
+            self.changes.clear()
+        elif fault := self.fault:
+            self.faults[record.position] = fault
+        self.changes.append(change)
+
+    @property
+    def fault(self) -> str:
+        """What went wrong when it came into its phase; empty where nothing did."""
+        event = None if self.came is None else self.came.event
+        return "" if event is None or isinstance(event, Unknown) else events.wrong(event)
 
     @property
     def last_change(self) -> int:

@@ -224,7 +224,7 @@ def marked(record: Record) -> Mark | None:
     if isinstance(event, Unknown):
         return Mark(when(record), f"{event.tag}, unknown to this release", "failure", record.position)
     words = " ".join((tag(record).removeprefix("machine."), *_details(event)))
-    return Mark(event.at.wall, words, _kind(event), record.position, _because(event))
+    return Mark(event.at.wall, words, _kind(event), record.position, events.wrong(event) or event.reason)
 
 
 def _kind(event: Event) -> Kind:
@@ -234,13 +234,6 @@ def _kind(event: Event) -> Kind:
     if isinstance(event, events.Failure | events.RestartGivenUp | events.Doubted):
         return "failure"
     return "repair" if isinstance(event, REPAIRS) else "event"
-
-
-def _because(event: Event) -> str:
-    """Say what went wrong, else why it was asked for."""
-    if isinstance(event, events.Failure):
-        return event.fault.message or event.fault.kind
-    return event.reason
 
 
 def _details(event: Event) -> Iterator[str]:

@@ -7,6 +7,8 @@ font of its own. What stands out by its colour stands out by its shape as well.
 import html
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate
+from unicodedata import east_asian_width
 
 from eventvm.errors import plain
 from eventvm.picture import (
@@ -37,9 +39,14 @@ WIDTH, RIGHT = 960, 32
 LEFT_LEAST, LEFT_MOST = 104, 240
 HEAD, BAND, GAP, LEVEL, FOOT, THIN = 62, 34, 12, 22, 66, 5
 LETTER = 7.0
-"""How wide a letter is at most, on the average."""
-LABEL = 60
-"""How many letters a label has at most: it finds room on one of the two sides of its mark."""
+"""How wide a letter is at most, on the average; of these and those in capitals each is wider."""
+BROAD = "mwMW@%"
+FAULT_LEAST = 2.5
+"""How wide a faulty phase is at least: it is seen however short it was."""
+LABEL = 60 * LETTER
+"""How wide a label is at most: it finds room on one of the two sides of its mark."""
+HEADLINE = 800.0
+"""How wide the headline is at most, by the letters of all else; its own are larger."""
 STRIPE = 6.0
 LEVELS = 7
 """How many lines of labels stand above one life; what finds no room there is a mark without words."""
@@ -101,7 +108,10 @@ def portrait(shown: Picture) -> str:
     parts = list(_alone(shown.lives[0], page) if len(shown.lives) == 1 else _together(shown.lives, page))
     height = page.y + FOOT
     opening = opened((WIDTH, height), headline(shown), summary(shown))
-    head = [text(24, 30, headline(shown), "text head"), text(24, 49, f"{span(shown)}, UTC", "dim")]
+    head = [
+        text(24, 30, _short(headline(shown), HEADLINE), "text head"),
+        text(24, 49, f"{span(shown)}, UTC", "dim"),
+    ]
     return "\n".join((opening, *head, *_grid(page), *parts, *_legend(shown, height), "</svg>\n"))
 
 
@@ -120,7 +130,7 @@ class Page:
     def __init__(self, shown: Picture) -> None:
         alone = len(shown.lives) == 1
         words = (word for life in shown.lives for word in (rows(life) if alone else [life.name]))
-        longest = LETTER * max(map(len, words), default=0)
+        longest = max(map(wide, words), default=0.0)
         self.left = min(max(LEFT_LEAST, longest + 40), LEFT_MOST)
         self.begin, self.end = shown.begin, shown.end
         self.top = self.y = float(HEAD)
@@ -130,7 +140,18 @@ class Page:
 
     def name(self, word: str, y: float, kind: str = "dim") -> str:
         """Write what a row is called, shortened to the room that it has."""
-        return text(self.left - 12, y, _short(plain(word), int((self.left - 36) / LETTER)), kind, "end")
+        return text(self.left - 12, y, _short(plain(word), self.left - 36), kind, "end")
+
+
+def wide(words: str) -> float:
+    """Say how wide words are at most, on the average."""
+    return sum(map(_wide, words))
+
+
+def _wide(letter: str) -> float:
+    if letter in BROAD or east_asian_width(letter) in ("W", "F"):
+        return 2 * LETTER
+    return 1.4 * LETTER if letter.isupper() else LETTER
 
 
 def text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
@@ -176,7 +197,7 @@ def _placed(marks: Iterable[Mark], page: Page) -> Iterator[Label]:
     ranked = sorted(marks, key=lambda mark: (-KINDS.index(mark.kind), mark.at, mark.position))
     for mark in ranked:
         x = page(mark.at)
-        begin, end = _extent(x, _short(mark.text))
+        begin, end = _extent(x, _label(mark))
         free = (
             at for at, ones in enumerate(taken) if all(end < left or right < begin for left, right in ones)
         )
@@ -188,25 +209,36 @@ def _placed(marks: Iterable[Mark], page: Page) -> Iterator[Label]:
 
 def _extent(x: float, words: str) -> tuple[float, float]:
     """Say from where to where a label goes: to the right of its mark, or to the left near the edge."""
-    long = LETTER * len(words) + 18
+    long = wide(words) + 18
     return (x - long, x + 8) if _leans(x, words) else (x - 8, x + long)
 
 
 def _leans(x: float, words: str) -> bool:
-    return x + LETTER * len(words) + 18 > WIDTH - 8
+    return x + wide(words) + 18 > WIDTH - 8
 
 
-def _written(labels: Iterable[Label], page: Page) -> Iterator[str]:
-    for x, mark, level in labels:
-        y, leans = page.top - 14 - LEVEL * max(level, 0), _leans(x, _short(mark.text))
+def _written(labels: Sequence[Label], page: Page) -> Iterator[str]:
+    """Write the labels, and over all others the marks that must be seen."""
+    for x, mark, level in reversed(labels):
+        words = _label(mark)
+        y, leans = page.top - 14 - LEVEL * max(level, 0), _leans(x, words)
         yield _mark(mark, x, y)
         if level >= 0:
             anchor = "end" if leans else "start"
-            yield text(x + (-10 if leans else 10), y + 4.5, _short(mark.text), "text over", anchor)
+            yield text(x + (-10 if leans else 10), y + 4.5, words, "text over", anchor)
 
 
-def _short(words: str, most: int = LABEL) -> str:
-    return words if len(words) <= most else f"{words[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+def _label(mark: Mark) -> str:
+    """Say what happened; of a failure also what went wrong."""
+    return _short(plain(said(mark) if mark.kind == "failure" else mark.text), LABEL)
+
+
+def _short(words: str, room: float) -> str:
+    """Cut words to the room that there is for them."""
+    if wide(words) <= room:
+        return words
+    kept = sum(width <= room - LETTER for width in accumulate(map(_wide, words)))
+    return f"{words[:kept]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _mark(mark: Mark, x: float, y: float) -> str:
@@ -219,7 +251,8 @@ def _glyph(kind: Kind, x: float, y: float, inner: str = "") -> str:
 
 
 def _phases(bands: Sequence[Band], page: Page, height: float) -> Iterator[str]:
-    for band in bands:
+    """Draw phases, and over all others the faulty ones."""
+    for band in sorted(bands, key=lambda band: band.look == "fault"):
         told = f"{band.phase}, {length(band.end - band.begin)} (#{band.position})"
         yield from _strip(page, band, height, band.look, told=told, labels=(band.phase,))
 
@@ -234,13 +267,13 @@ def _strip(
     page: Page, one: Band | Bar, height: float, look: str, *, told: str, labels: Iterable[str] = ()
 ) -> Iterator[str]:
     """Draw a stretch of time, and on it the first of its labels that has room there."""
-    width = max(page(one.end) - page(one.begin), 1.0)
+    width = max(page(one.end) - page(one.begin), FAULT_LEAST if look == "fault" else 1.0)
     x, middle = min(page(one.begin), WIDTH - RIGHT - width), page.y + height / 2
     yield _box(look, (x, page.y, width, height), told)
     if look in ("fault", "flight") and width > STRIPE:
         across = f"M{x + 2:.1f} {middle:.1f}H{x + width - 2:.1f}"
         yield f'<path class="stripes" d="{across}" stroke-width="{height:g}"/>'
-    fits = (label for label in labels if width > LETTER * (len(label) + 2))
+    fits = (label for label in labels if width > wide(label) + 2 * LETTER)
     if (label := next(fits, None)) is not None:
         yield text(x + width / 2, middle + 4.5, label, "on", "middle")
 
@@ -260,8 +293,8 @@ def _request(pending: Pending, page: Page, height: float) -> Iterator[str]:
     words = asked(pending)
     yield _box("request", (begin, page.y + 1, end - begin, height - 2), words)
     if height == BAND:
-        words = _short(words, int((WIDTH - 2 * RIGHT) / LETTER))
-        beside = end - begin < LETTER * len(words) < begin - RIGHT
+        words = _short(words, WIDTH - 2 * RIGHT)
+        beside = end - begin < wide(words) < begin - RIGHT
         yield text((begin if beside else end) - 8, page.y + height / 2 + 4.5, words, "text over", "end")
 
 

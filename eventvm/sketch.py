@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from eventvm import lettering
 from eventvm.errors import plain
 from eventvm.picture import (
     Band,
@@ -99,7 +100,7 @@ class Page:
     def __init__(self, shown: Picture, width: int, letters: Letters, ink: Ink) -> None:
         alone = len(shown.lives) == 1
         words = (word for life in shown.lives for word in (rows(life) if alone else [life.name]))
-        self.gutter = min(max(map(len, words), default=0), NAME_MOST, width // 3)
+        self.gutter = min(max(map(lettering.columns, words), default=0), NAME_MOST, width // 3)
         self.gutter = max(self.gutter, NAME_LEAST)
         self.width = width
         self.columns = width - self.gutter - 2
@@ -117,7 +118,7 @@ class Page:
 
     def row(self, name: str, cells: str, *styles: str) -> str:
         """Write a row under its name; the cells are dyed already."""
-        named = self.ink(self.cut(name, self.gutter).ljust(self.gutter), *(styles or ("dim",)))
+        named = self.ink(lettering.pad(self.cut(name, self.gutter), self.gutter), *(styles or ("dim",)))
         return f"{named}  {cells}".rstrip()
 
     def cut(self, words: str, most: int) -> str:
@@ -126,7 +127,7 @@ class Page:
         if self.letters.cut.isascii():
             words = words.replace("\N{RIGHTWARDS ARROW}", self.letters.arrow)
             words = words.encode("ascii", "backslashreplace").decode()
-        return words if len(words) <= most else words[: most - 1] + self.letters.cut
+        return lettering.cut(words, most, self.letters.cut)
 
     def written(self, words: str, *styles: str, indent: int = 0) -> str:
         """Write a line, or what follows its indent, no wider than the page."""

@@ -57,12 +57,25 @@ def _zone(told: str | None, other: tzinfo | None) -> tzinfo:
     return timezone((-1 if told[0] == "-" else 1) * timedelta(hours=hours, minutes=minutes))
 
 
+def exactly(ns: int) -> str:
+    """Say how long so many nanoseconds are, to the last of them."""
+    seconds, rest = divmod(ns, SECOND_NS)
+    words = []
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        count, seconds = divmod(seconds, size)
+        words += [f"{count}{unit}"] if count else []
+    parts = f"{seconds}.{rest:09d}".rstrip("0").rstrip(".")
+    return " ".join([*words, f"{parts}s"] if seconds or rest or not words else words)
+
+
 def length(ns: int) -> str:
-    """Say how long so many nanoseconds are, in at most two units."""
+    """Say how long so many nanoseconds are, in at most two units; from a minute on to the nearest second."""
     if ns < 0:
         return f"-{length(-ns)}"
     seconds, rest = divmod(ns, SECOND_NS)
-    if seconds < 60:  # noqa: PLR2004  # a minute's
+    if seconds >= 60:  # noqa: PLR2004  # a minute's
+        seconds += 2 * rest >= SECOND_NS
+    else:
         tenths = f"{ns / SECOND_NS:.3f}".rstrip("0").rstrip(".") if rest else str(seconds)
         return f"{tenths}s"
     units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))

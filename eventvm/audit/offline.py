@@ -120,9 +120,9 @@ def unbased(text: str) -> bytes:
     try:
         raw = b64decode(text, validate=True)
     except ValueError:
-        raise Wrong(f"{text!r} is no base64") from None
+        raise Wrong(f"{len(text)} letters that should be base64 are not") from None
     if b64encode(raw).decode() != text:
-        raise Wrong(f"{text!r} is no base64")
+        raise Wrong(f"{len(text)} letters that should be base64 are not")
     return raw
 
 
@@ -132,7 +132,7 @@ def read_key(text: str) -> Key:
     raw = unbased(coded)
     id_of = sha256(name.encode() + b"\n" + raw).digest()[:4]
     if raw[:1] != b"\x01" or len(raw) != KEY_BYTES or id_of.hex() != id_ or not name:
-        raise Wrong(f"{text!r} is no public key")
+        raise Wrong("it is no public key")
     return Key(name, id_of, raw[1:], text)
 
 

@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-from eventvm import events
 from eventvm.audit import stored
 from eventvm.audit.finding import Finding, note, well, wrong
 from eventvm.audit.standing import Standing
 from eventvm.engine.orphans import orphans, owner_of
 from eventvm.errors import EventvmError
-from eventvm.explanation import advice
+from eventvm.explanation import order
 from eventvm.installed import PROVIDERS, Installed
 from eventvm.log import PAGE
 from eventvm.logs.signed import notes
@@ -119,9 +118,8 @@ def _machine(past: Past, now: Instant, *, held: bool) -> Iterator[Finding]:
     if machine.request is not None:
         yield _request(past, now, held=held)
     elif machine.quarantined:
-        yield wrong(
-            about, f"{title}, in quarantine", f"eventvm restore {machine.name}, or destroy it with force"
-        )
+        way = f"{order(machine)}, or " if machine.snapshots else "no snapshot of it is left: "
+        yield wrong(about, f"{title}, in quarantine", f"{way}destroy it with force")
     elif machine.doubted:
         yield wrong(
             about,
@@ -136,15 +134,11 @@ def _machine(past: Past, now: Instant, *, held: bool) -> Iterator[Finding]:
 
 def _because(past: Past) -> str:
     """Say what went wrong, else why somebody asked for it."""
-    event = past.came.event if past.came is not None else None
-    if isinstance(event, events.Failure):
-        return event.fault.message or event.fault.kind
-    return past.machine.reason or "no reason is recorded"
+    return past.fault or past.machine.reason or "no reason is recorded"
 
 
 def _next(past: Past) -> str:
-    verb = advice(past.machine)
-    return f"eventvm {verb} {past.machine.name}" if verb else f"eventvm explain {past.machine.name}"
+    return order(past.machine) or f"eventvm explain {past.machine.name}"
 
 
 def _request(past: Past, now: Instant, *, held: bool) -> Finding:

@@ -404,7 +404,11 @@ async def reconcile(paper: Paper, options: argparse.Namespace) -> int:
             sheet.one(paper, options.output, msgspec.to_builtins(report))
             return
         paper.line(f"looked at {report.looked}, repaired {len(report.reconciled)}")
+        for id_ in report.reconciled:
+            repaired = await engine.machine_by_id(id_)
+            paper.line(f"{paper.ink(repaired.name, 'bold')} is {paper.phase(repaired.title)}")
         for id_ in report.unknown:
-            paper.line(f"{id_} could not be told")
+            unclear = await engine.machine_by_id(id_)
+            paper.line(f"{paper.ink(unclear.name, 'bold')} could not be told")
 
     return await acted(paper, options, one if options.machine else every, makes=not options.machine)

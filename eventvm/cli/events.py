@@ -139,12 +139,18 @@ def _said(record: Record) -> dict[str, Any]:
     return {key: value for key, value in said.items() if key not in ("type", "at", "reason")}
 
 
+def _because(row: Row) -> str:
+    """Say what went wrong, else why it was asked for."""
+    fault = row["data"].get("fault") or {}
+    return fault.get("message") or row["reason"] or ""
+
+
 def _columns(paper: Paper) -> tuple[Column, ...]:
     return (
         Column("position", lambda row: str(row["position"])),
         Column("at", lambda row: times.briefly(times.read(row["at"]))),
-        Column("name", lambda row: paper.ink(row["name"], "bold")),
+        Column("name", lambda row: paper.ink(row["name"], "bold"), gives=True),
         Column("type", lambda row: paper.ink(row["type"])),
-        Column("actor", lambda row: paper.ink(row["actor"])),
-        Column("reason", lambda row: paper.ink(row["reason"])),
+        Column("actor", lambda row: paper.ink(row["actor"]), gives=True),
+        Column("reason", lambda row: paper.ink(_because(row)), gives=True),
     )

@@ -50,7 +50,8 @@ async def _rotate(options: argparse.Namespace, paper: Paper) -> int:
 
 
 async def _show(options: argparse.Namespace, paper: Paper) -> int:
-    for key in trusted(public_file(_file(options))):
+    path = _file(options)
+    for key in trusted(path if path.suffix == ".pub" else public_file(path)):
         paper.line(paper.ink(key))
     return 0
 

@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from eventvm.audit.changes import Billed, rebilled
 from eventvm.bill import KEYS, Asked, Line, Part, Sum, parts, totals
 from eventvm.cli import moment, place, reading, sheet
 from eventvm.cli.paper import Paper
+from eventvm.cli.shape import sized
 from eventvm.cli.sheet import Column, Row
 from eventvm.errors import BadInput, NoSuchMachine
 from eventvm.events import Unknown, why
@@ -26,7 +28,7 @@ from eventvm.times import briefly, length, rfc3339
 from eventvm.views import tag
 from eventvm.windows import Share, Window, month
 
-MACHINES = ("machine", "meter")
+MACHINES = ("machine", "meter", "subject")
 AMOUNTS = ("ns", "milli_cpu_ns", "memory_byte_ns", "storage_byte_ns")
 YEARS = range(1970, 2116)
 """Those that an instant of ours may lie in."""
@@ -152,8 +154,8 @@ async def entries(paper: Paper, options: argparse.Namespace) -> int:
     rows = (_entry(past, one) for past in pasts for one in past.ledger.known() if _asked_for(asked, one))
     columns = (
         Column("position", lambda row: str(row["position"])),
-        Column("machine", lambda row: paper.ink(row["name"], "bold")),
-        Column("meter", lambda row: paper.ink(_meter(row))),
+        Column("machine", lambda row: paper.ink(row["name"], "bold"), gives=True),
+        Column("meter", lambda row: paper.ink(_meter(row)), gives=True),
         Column("edge", lambda row: paper.ink(row["edge"], "green" if row["edge"] == "start" else "blue")),
         Column("reason", lambda row: paper.ink(row["reason"])),
         Column("at", lambda row: _stamp(row["at"])),
@@ -202,8 +204,8 @@ async def intervals(paper: Paper, options: argparse.Namespace) -> int:
     asked, pasts = await _folded(options)
     rows = map(_interval, parts(pasts, asked))
     columns = (
-        Column("machine", lambda row: paper.ink(row["name"], "bold")),
-        Column("meter", lambda row: paper.ink(_meter(row))),
+        Column("machine", lambda row: paper.ink(row["name"], "bold"), gives=True),
+        Column("meter", lambda row: paper.ink(_meter(row)), gives=True),
         Column("from", lambda row: _stamp(row["begin"])),
         Column("to", lambda row: _stamp(row["end"]) or paper.ink("open", "green")),
         Column("length", lambda row: length(int(row["ns"]))),
@@ -269,10 +271,10 @@ def _total_columns(paper: Paper, keys: tuple[str, ...]) -> Iterator[Column]:
     for key in keys:
         if key == "shape":
             yield from (
-                Column(field, partial(_cell, paper, field)) for field in ("milli_cpus", "memory", "storage")
+                Column(field, partial(_amount, field)) for field in ("milli_cpus", "memory", "storage")
             )
         else:
-            yield Column(key, partial(_cell, paper, "name" if key == "machine" else key))
+            yield Column(key, partial(_cell, paper, "name" if key == "machine" else key), gives=True)
     yield Column("time", lambda row: length(int(row["ns"])))
     yield Column("CPU hours", lambda row: _hours(row["milli_cpu_ns"], 1000))
     yield Column("memory GiB hours", lambda row: _hours(row["memory_byte_ns"], 1 << 30))
@@ -282,6 +284,10 @@ def _total_columns(paper: Paper, keys: tuple[str, ...]) -> Iterator[Column]:
 
 def _cell(paper: Paper, field: str, row: Row) -> str:
     return paper.ink(row[field])
+
+
+def _amount(field: str, row: Row) -> str:
+    return row[field] if field == "milli_cpus" else sized(int(row[field]))
 
 
 def _hours(amount: str, unit: int) -> str:
@@ -300,35 +306,46 @@ async def diff(paper: Paper, options: argparse.Namespace) -> int:
     options.known_at = None
     async with reading.opened(options) as (log, asked):
         one, other = [await known.known(log) for known in moments_known]
-        before, after = [await _shares(log, options, asked, known) for known in (one, other)]
-        found = list(rebilled(before[1], after[1], (one, other)))
-        rows = [await _changed(log, (before[0], after[0]), line) for line in found]
+        sides = [await reading.folded(log, replace(asked, known=known)) for known in (one, other)]
+        meant, bill = _meant(options, sides), _bill(options, asked)
+        before, after = [_shares(pasts, meant, bill) for pasts in sides]
+        rows = [await _changed(log, sides, line) for line in rebilled(before, after, (one, other))]
     columns = (
-        Column("machine", lambda row: paper.ink(row["name"], "bold")),
-        Column("meter", lambda row: paper.ink(_meter(row))),
+        Column("machine", lambda row: paper.ink(row["name"], "bold"), gives=True),
+        Column("meter", lambda row: paper.ink(_meter(row)), gives=True),
         Column("before", lambda row: _stretch(row, "before")),
         Column("after", lambda row: _stretch(row, "after")),
         Column("difference", lambda row: paper.ink(_signed(int(row["difference_ns"])), "yellow")),
-        Column("because of", lambda row: paper.ink("; ".join(map(_cause, row["because"])))),
+        Column("because of", lambda row: paper.ink("; ".join(map(_cause, row["because"]))), gives=True),
     )
     sheet.shown(paper, options.output, columns, rows, "no line changed")
     return 1 if rows else 0
 
 
-async def _shares(
-    log: EventLog, options: argparse.Namespace, asked: reading.Asked, known: int
-) -> tuple[Pasts, list[Share]]:
+def _meant(options: argparse.Namespace, sides: Sequence[Pasts]) -> set[str]:
+    """Give the machines that were named, by what was known before or after: a name may have moved between."""
+    if not options.names:
+        return {past.machine.id for pasts in sides for past in pasts}
+    return {id_ for name in options.names for id_ in _either(options, sides, name)}
+
+
+def _either(options: argparse.Namespace, sides: Sequence[Pasts], name: str) -> set[str]:
+    found = set()
+    for pasts in sides:
+        with suppress(NoSuchMachine):
+            found.add((pasts.known if options.id else pasts.named)(name).machine.id)
+    if not found:
+        raise NoSuchMachine(name)
+    return found
+
+
+def _shares(pasts: Pasts, meant: set[str], bill: Asked) -> list[Share]:
     """Draw the bill up as it was known; a machine that was not known yet has no lines."""
-    pasts = await reading.folded(log, replace(asked, known=known))
-    try:
-        chosen = _chosen(options, pasts)
-    except NoSuchMachine:
-        chosen = []
-    return pasts, [part.share for part in parts(chosen, _bill(options, asked))]
+    return [part.share for part in parts((past for past in pasts if past.machine.id in meant), bill)]
 
 
-async def _changed(log: EventLog, pasts: tuple[Pasts, Pasts], line: Billed) -> Row:
-    past = pasts[1].machines.get(line.machine) or pasts[0].machines[line.machine]
+async def _changed(log: EventLog, sides: Sequence[Pasts], line: Billed) -> Row:
+    past = sides[1].machines.get(line.machine) or sides[0].machines[line.machine]
     ns = [0 if one is None else one.ns for one in (line.before, line.after)]
     return {
         **_named(past), "meter": line.meter, "subject": line.subject,

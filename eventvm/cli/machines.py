@@ -1,19 +1,32 @@
 """`eventvm list`, `show`, `history`, `explain`: machines as they are, or as they were at any moment."""
 
 import argparse
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from eventvm import times
 from eventvm.bill import has
 from eventvm.cli import reading, sheet
 from eventvm.cli.paper import Paper
+from eventvm.cli.shape import sized
 from eventvm.cli.sheet import Column, Row
-from eventvm.explanation import account, explained
+from eventvm.explanation import Sentence, account, explained, order
 from eventvm.log import EventLog
 from eventvm.machine import Machine
 from eventvm.past import Past, Pasts
+from eventvm.picture import told
+from eventvm.spec import Shape
 from eventvm.times import SECOND_NS, length
+
+STALE_SECONDS = 10.0
+"""How old the ages may be that a list on a screen shows."""
+VERBS = {
+    "destroy_forced": "destroy --force", "delete_snapshot": "delete-snapshot",
+    "advance_retry": "retry advance", "reset_retry": "retry reset", "use": "", "correct": "", "create": "",
+}  # fmt: skip
+"""What commands are called here, where they are called otherwise; empty where no verb sends them."""
 
 
 def describe(verbs: Any) -> None:
@@ -80,9 +93,14 @@ async def listed(paper: Paper, options: argparse.Namespace) -> int:
 
 
 async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog, pasts: Pasts) -> None:
-    """Show the list whenever the log has gone on; many changes at once are shown once."""
+    """Show the list whenever the log has gone on; many changes at once are shown once.
+
+    What is read off a screen has to be true by then: there the ages are brought up to date meanwhile.
+    """
     while True:
-        await log.wait(pasts.position)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STALE_SECONDS if paper.seen else None):
+                await log.wait(pasts.position)
         await reading.read(log, pasts.apply, after=pasts.position)
         paper.clear()
         _show(paper, options, pasts, reading.present())
@@ -90,8 +108,14 @@ async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog, pasts
 
 def _show(paper: Paper, options: argparse.Namespace, pasts: Pasts, asked: reading.Asked) -> None:
     wanted = [past for past in pasts if _wanted(past.machine, options)]
-    rows = (account(past, asked.as_of) for past in sorted(wanted, key=lambda past: past.machine.name))
+    rows = (_row(past, asked) for past in sorted(wanted, key=lambda past: past.machine.name))
     sheet.shown(paper, options.output, _columns(paper), rows, "no machines")
+
+
+def _row(past: Past, asked: reading.Asked) -> Row:
+    """Describe a machine; what was the next command once is none now."""
+    row = account(past, asked.as_of)
+    return {**row, "next": ""} if asked.past else row
 
 
 def _wanted(machine: Machine, options: argparse.Namespace) -> bool:
@@ -107,12 +131,12 @@ def _wanted(machine: Machine, options: argparse.Namespace) -> bool:
 
 def _columns(paper: Paper) -> tuple[Column, ...]:
     return (
-        Column("name", lambda row: paper.ink(row["name"], "bold")),
+        Column("name", lambda row: paper.ink(row["name"], "bold"), gives=True),
         Column("phase", lambda row: paper.phase(row["phase"])),
-        Column("since", lambda row: _stamp(row["since"])),
-        Column("because of", lambda row: paper.ink(_because(row), "dim")),
-        Column("under way", lambda row: paper.ink(_under_way(row), "yellow")),
-        Column("last seen", lambda row: paper.ink(_seen(row))),
+        Column("for", lambda row: "" if row["since"] is None else length(row["since_seconds"] * SECOND_NS)),
+        Column("because of", lambda row: paper.ink(_because(row), "dim"), gives=True),
+        Column("under way", lambda row: paper.ink(_asked(row), "yellow"), gives=True),
+        Column("last seen", _seen_ago),
         Column("next", lambda row: paper.ink(row["next"], "cyan")),
     )
 
@@ -125,8 +149,8 @@ def _because(row: Row) -> str:
     came = row["came_by"]
     if came is None:
         return ""
-    reason = f" ({came['reason']})" if came["reason"] else ""
-    return f"{came['event']}{reason} #{came['position']}"
+    why = came["fault"] or came["reason"]
+    return f"#{came['position']} {came['event'].removeprefix('machine.')}{f': {why}' if why else ''}"
 
 
 def _under_way(row: Row) -> str:
@@ -139,9 +163,19 @@ def _under_way(row: Row) -> str:
     return f"{request['command']} requested{asked}, {until}"
 
 
+def _asked(row: Row) -> str:
+    """Say in short what is under way."""
+    return _under_way(row).replace(" requested", "")
+
+
 def _seen(row: Row) -> str:
     seen = row["observation"]
-    return "" if seen is None else f"{seen['source']}, {length(seen['age_seconds'] * SECOND_NS)} ago"
+    return "" if seen is None else f"{seen['source']}, {_seen_ago(row)} (#{seen['position']})"
+
+
+def _seen_ago(row: Row) -> str:
+    seen = row["observation"]
+    return "" if seen is None else f"{length(seen['age_seconds'] * SECOND_NS)} ago"
 
 
 # --- show -----------------------------------------------------------------------------------------------
@@ -151,34 +185,57 @@ async def show(paper: Paper, options: argparse.Namespace) -> int:
     """Show one machine."""
     async with reading.opened(options) as (log, asked):
         past = await reading.machine(log, asked, options.name, by_id=options.id)
-        row = account(past, asked.as_of)
+        row = _row(past, asked)
     if options.output == "table":
-        paper.pairs(_lines(paper, row))
+        paper.pairs(_lines(paper, past, row))
+        paper.pairs([("next", paper.ink(_next(past, asked, options), "cyan"))])
     else:
         sheet.one(paper, options.output, row)
     return 0
 
 
-def _lines(paper: Paper, row: Row) -> Iterator[tuple[str, str]]:
+def _lines(paper: Paper, past: Past, row: Row) -> Iterator[tuple[str, str]]:
     yield "name", paper.ink(row["name"], "bold")
     yield "id", paper.ink(row["id"])
     quarantined = " (in quarantine)" if row["quarantined"] else ""
     yield "phase", paper.phase(row["phase"]) + paper.ink(quarantined, "red")
     yield "since", _stamp(row["since"])
     yield "because of", paper.ink(_because(row))
+    yield "asked for", paper.ink(_asked_for(row))
     yield "recorded", paper.ink(_recorded(row))
+    yield "last end", paper.ink("" if past.machine.end is None else f"{told(past.machine.end)} #{past.ended}")
     yield "under way", paper.ink(_under_way(row), "yellow")
     yield "last seen", paper.ink(_seen(row))
     yield "lifecycle", paper.ink(row["lifecycle"])
+    yield "provider", paper.ink(row["provider"])
+    yield "shape", _shape(past.machine.spec.shape)
     yield "incarnation", str(row["incarnation"] or "")
     yield "counting", paper.ink(", ".join(row["counting"]))
     yield (
         "snapshots",
-        paper.ink(", ".join(f"{name} ({size} bytes)" for name, size in row["snapshots"].items())),
+        paper.ink(", ".join(f"{name} ({sized(int(size))})" for name, size in row["snapshots"].items())),
     )
     yield "labels", paper.ink(", ".join(f"{key}={value}" for key, value in row["labels"].items()))
-    yield "takes", paper.ink(", ".join(row["takes"]))
-    yield "next", paper.ink(row["next"], "cyan")
+    yield "takes", paper.ink(", ".join(filter(None, (VERBS.get(one, one) for one in row["takes"]))))
+
+
+def _asked_for(row: Row) -> str:
+    """Say why somebody had asked for what failed; of what did not fail, that is why it happened."""
+    came = row["came_by"]
+    return came["reason"] if came is not None and came["fault"] not in ("", came["reason"]) else ""
+
+
+def _shape(shape: Shape) -> str:
+    count = f"{shape.milli_cpus / 1000:g}"
+    cpus = f"{count} CPU{'' if count == '1' else 's'}" if shape.milli_cpus else ""
+    memory = f"{sized(shape.memory)} of memory" if shape.memory else ""
+    storage = f"{sized(shape.storage)} of storage" if shape.storage else ""
+    return ", ".join(filter(None, (cpus, memory, storage)))
+
+
+def _next(past: Past, asked: reading.Asked, options: argparse.Namespace) -> str:
+    """Write the next safe command for the log that was named; there is none for the past."""
+    return "" if asked.past else order(past.machine, options.log or "")
 
 
 def _recorded(row: Row) -> str:
@@ -202,7 +259,7 @@ async def history(paper: Paper, options: argparse.Namespace) -> int:
         Column("from", lambda row: paper.phase(row["from"])),
         Column("to", lambda row: paper.phase(row["to"])),
         Column("because of", lambda row: paper.ink(row["event"], "dim")),
-        Column("reason", lambda row: paper.ink(row["reason"])),
+        Column("reason", lambda row: paper.ink(row["fault"] or row["reason"])),
     )
     sheet.shown(paper, options.output, columns, _changes(past), "its phase has never changed")
     return 0
@@ -213,7 +270,7 @@ def _changes(past: Past) -> Iterator[Row]:
         yield {
             "from": change.from_, "to": change.to, "reason": change.reason,
             "timestamp": times.rfc3339(change.timestamp), "position": change.position,
-            "event": change.event, "forced": change.forced,
+            "event": change.event, "forced": change.forced, "fault": past.faults.get(change.position, ""),
         }  # fmt: skip
 
 
@@ -221,7 +278,9 @@ async def explain(paper: Paper, options: argparse.Namespace) -> int:
     """Explain one machine."""
     async with reading.opened(options) as (log, asked):
         past = await reading.machine(log, asked, options.name, by_id=options.id)
-    sentences = explained(past, reading.intervals(past.ledger, asked), asked.as_of)
+    sentences = [*explained(past, reading.intervals(past.ledger, asked), asked.as_of)]
+    if next_one := _next(past, asked, options):
+        sentences.append(Sentence(f"The next safe command: {next_one}", ()))
     if options.output == "table":
         for sentence in sentences:
             named = ", ".join(f"#{position}" for position in sentence.positions)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from eventvm import lettering
 from eventvm.errors import plain
 
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
@@ -15,6 +16,9 @@ PHASES = {
 }  # fmt: skip
 
 PIPED_COLUMNS = 100
+NARROWEST = 10
+"""A column is not cut below this: a terminal that is narrower yet wraps its lines."""
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 ANSI = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -40,9 +44,14 @@ class Paper:
         return True
 
     @property
+    def seen(self) -> bool:
+        """Whether somebody looks at it, and not a pipe."""
+        return self._out.isatty()
+
+    @property
     def columns(self) -> int:
         """How wide a line may be: as the terminal, or what fits into most reports."""
-        return shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns if self._out.isatty() else PIPED_COLUMNS
+        return shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns if self.seen else PIPED_COLUMNS
 
     def phase(self, phase: str) -> str:
         """Write a phase in its colour."""
@@ -50,7 +59,7 @@ class Paper:
 
     def text(self, text: str) -> None:
         """Write lines to the byte, as a program wants them; a terminal is shown them plain."""
-        if self._out.isatty():
+        if self.seen:
             text = "".join(f"{plain(line)}\n" for line in text.split("\n")[:-1])
         self._out.write(text)
 
@@ -66,7 +75,7 @@ class Paper:
 
     def clear(self) -> None:
         """Begin a new page: an empty screen, or an empty line where there is no screen."""
-        self._out.write("\x1b[H\x1b[J" if self._out.isatty() else "\n")
+        self._out.write("\x1b[H\x1b[J" if self.seen else "\n")
 
     def flush(self) -> None:
         """Let what is written be seen at once."""
@@ -78,10 +87,17 @@ class Paper:
         self.rows(cells, widths(cells), indent=indent)
 
     def rows(self, cells: Iterable[Sequence[str]], widths: Sequence[int], *, indent: int = 0) -> None:
-        """Write rows in columns of these widths."""
+        """Write rows in columns of these widths; what is wider is cut."""
+        mark = ELLIPSIS if self.takes(ELLIPSIS) else "~"
         for row in cells:
-            padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
-            self.line(" " * indent + "  ".join(padded).rstrip())
+            set_ = (_set(cell, width, mark) for cell, width in zip(row, widths, strict=True))
+            self.line(" " * indent + "  ".join(set_).rstrip())
+
+    def fitted(self, widths: Sequence[int], gives: Sequence[bool]) -> list[int]:
+        """Narrow columns that give to what a terminal has room for; a pipe has room for all."""
+        if not self.seen:
+            return list(widths)
+        return lettering.fitted(widths, gives, self.columns - 2 * (len(widths) - 1), NARROWEST)
 
 
 def widths(cells: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[int]:
@@ -91,4 +107,11 @@ def widths(cells: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[in
 
 
 def _width(cell: str) -> int:
-    return len(ANSI.sub("", cell))
+    return lettering.columns(ANSI.sub("", cell))
+
+
+def _set(cell: str, width: int, mark: str) -> str:
+    """Fill a cell up to its width, or cut it to that and keep its dye."""
+    words = ANSI.sub("", cell)
+    kept = lettering.cut(words, width, mark)
+    return (cell if kept == words else cell.replace(words, kept)) + " " * (width - lettering.columns(kept))

@@ -95,9 +95,17 @@ async def folded(log: EventLog, asked: Asked, *, brief: bool = False) -> Pasts:
 async def machine(log: EventLog, asked: Asked, name: str, *, by_id: bool) -> Past:
     """Fold the machine that a name led to then; the present one is found without reading the whole log."""
     if not by_id and asked.past:
-        return (await folded(log, asked)).named(name)
+        return _by_then(await folded(log, asked), name)
     stream = await stream_of(log, name, by_id=by_id)
     return (await alone(log, asked, stream, name)).known(stream)
+
+
+def _by_then(pasts: Pasts, name: str) -> Past:
+    try:
+        return pasts.named(name)
+    except NoSuchMachine as problem:
+        problem.hint = "a name leads to whoever held it by then; `--id` takes an id, which no rename changes"
+        raise
 
 
 async def stream_of(log: EventLog, name: str, *, by_id: bool) -> str:

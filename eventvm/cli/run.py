@@ -113,7 +113,9 @@ class Life:
             for one in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(one)
         if not self._options.keep and not self._machine.terminal:
-            await self._with(lambda machine: machine.destroy(force=True, reason="its command has ended"))
+            await self._with(
+                lambda machine: machine.destroy(force=True, reason="its command has ended", actor=whoever())
+            )
         return code
 
     async def _begin(self, engine: Engine, spec: Spec) -> None:
@@ -132,7 +134,7 @@ class Life:
 
     async def _lived(self) -> int:
         try:
-            started = await self._with(lambda machine: machine.start())
+            started = await self._with(lambda machine: machine.start(actor=whoever()))
         except EffectFailed as problem:
             sys.stderr.write(f"eventvm: {plain(problem.fault)}\n")
             return NOT_STARTED
@@ -173,14 +175,16 @@ class Life:
 
     async def _stop(self, reason: str) -> None:
         try:
-            await self._with(lambda machine: machine.stop(reason=reason))
+            await self._with(lambda machine: machine.stop(reason=reason, actor=whoever()))
         except EventvmError as problem:
             if self._interrupts < 2:  # noqa: PLR2004  # the second interrupt breaks the first one's stop off
                 sys.stderr.write(f"eventvm: {problem}\n")
 
     async def _force(self) -> None:
         with suppress(EventvmError):
-            await self._with(lambda machine: machine.destroy(force=True, reason="interrupted twice"))
+            await self._with(
+                lambda machine: machine.destroy(force=True, reason="interrupted twice", actor=whoever())
+            )
 
 
 def _name(engine: Engine, program: str) -> str:

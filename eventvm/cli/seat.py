@@ -4,14 +4,14 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import eventvm
 from eventvm.cli import place
 from eventvm.engine import Engine
 from eventvm.errors import Closed, NoSuchMachine
-from eventvm.logs import file_of
+from eventvm.logs import MEMORY, file_of
+from eventvm.logs.sqlite_reader import holds_anything
 from eventvm.wire.guest import Guest
 
 Given = TypeVar("Given")
@@ -69,4 +69,4 @@ def seated(options: argparse.Namespace, name: str = "") -> Seat:
 
 def there(url: str) -> bool:
     """Say whether there is a log at all."""
-    return Path(file_of(url)).exists()
+    return url != MEMORY and holds_anything(file_of(url))

@@ -72,6 +72,13 @@ def size(text: str) -> int:
     return int(told[1]) * _BYTES[told[2]]
 
 
+def sized(amount: int) -> str:
+    """Write an amount of bytes as it may be given."""
+    fits = [unit for unit, one in _BYTES.items() if amount and amount % one == 0]
+    unit = fits[-1] if fits else ""
+    return f"{amount // _BYTES[unit]}{unit or ' bytes'}"
+
+
 def pair(text: str) -> tuple[str, str]:
     """Read a name and its value."""
     name, said, value = text.partition("=")

@@ -19,6 +19,8 @@ class Column(NamedTuple):
 
     head: str
     cell: Callable[[Row], str]
+    gives: bool = False
+    """Whether it may be cut where a terminal has no room for it."""
 
 
 def describe(verb: Any, *forms: str) -> None:
@@ -60,7 +62,8 @@ class Sheet:
                 [] if self._widths else [[self._paper.ink(column.head, "dim") for column in self._columns]]
             )
             cells = [*heads, *self._rows]
-            self._widths = widths(cells, self._widths)
+            gives = [column.gives for column in self._columns]
+            self._widths = self._paper.fitted(widths(cells, self._widths), gives)
             self._paper.rows(cells, self._widths)
             self._rows = []
         self._paper.flush()
@@ -112,4 +115,6 @@ def _record(values: Iterable[object]) -> str:
 def _flat(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return plain(json.encode(value).decode() if isinstance(value, dict | list | tuple) else value)

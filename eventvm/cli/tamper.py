@@ -106,6 +106,8 @@ def _say(paper: Paper, options: argparse.Namespace, verdict: Verdict) -> None:
     paper.line(f"root {head.root.hex()} at {head.size}")
     if verdict.signed_by:
         paper.line(f"signed to its end by {paper.ink(verdict.signed_by)}")
+    elif options.anchor:
+        paper.line("it begins as the anchor says; no signature was checked of what came after")
     else:
         paper.line("no signature was checked: whoever can write the file could have written it anew")
 

@@ -2,13 +2,15 @@
 
 import argparse
 import sys
+import time
+from contextlib import suppress
 from typing import Any
 
 from eventvm.cli import place, shape, sheet
 from eventvm.cli.acting import shown
 from eventvm.cli.paper import Paper
 from eventvm.cli.seat import seated
-from eventvm.engine import Engine, Receipt
+from eventvm.engine import Engine, Handle, Receipt
 from eventvm.errors import Unreachable
 
 ENDED_OTHERWISE = 3
@@ -49,23 +51,43 @@ def _goal(text: str) -> str:
 
 async def wait(paper: Paper, options: argparse.Namespace) -> int:
     """Wait, whoever holds the log meanwhile."""
+    async with seated(options) as seat:
+        outcome = await seat.do(Waiting(options).waited)
+    if isinstance(outcome, int):
+        return outcome
+    shown(paper, options.output, outcome)
+    return 0
 
-    async def waited(engine: Engine) -> Receipt | int:
-        if options.id:
-            machine = await engine.machine_by_id(options.machine)
-        else:
-            machine = await engine.machine(options.machine, lifecycle=options.lifecycle)
+
+class Waiting:
+    """One wait, that may go on at another engine when the one it was at has left."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._begun: int | None = None
+        """The machine's position when the wait began; none while it has not."""
+        self._until = None if options.timeout is None else time.monotonic() + options.timeout
+
+    async def waited(self, engine: Engine) -> Receipt | int:
+        """Wait at this engine; what the machine passed through while no engine was there counts too."""
+        machine = await self._machine(engine)
+        passed, self._begun = self._begun, machine.machine.position if self._begun is None else self._begun
         try:
-            return await machine.wait(*options.goals, after=options.after, timeout=options.timeout)
+            if passed is not None and self._options.after is None:
+                with suppress(Unreachable):
+                    return await self._wait(machine, passed)
+            return await self._wait(machine, self._options.after)
         except Unreachable as problem:
             if not machine.terminal:
                 raise
             sys.stderr.write(f"eventvm: {problem}\n")
             return ENDED_OTHERWISE
 
-    async with seated(options) as seat:
-        outcome = await seat.do(waited)
-    if isinstance(outcome, int):
-        return outcome
-    shown(paper, options.output, outcome)
-    return 0
+    async def _machine(self, engine: Engine) -> Handle:
+        if self._options.id:
+            return await engine.machine_by_id(self._options.machine)
+        return await engine.machine(self._options.machine, lifecycle=self._options.lifecycle)
+
+    async def _wait(self, machine: Handle, after: int | None) -> Receipt:
+        left = None if self._until is None else max(0.0, self._until - time.monotonic())
+        return await machine.wait(*self._options.goals, after=after, timeout=left)

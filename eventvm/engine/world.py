@@ -69,9 +69,12 @@ class World:
         name = machine.name or getattr(command, "name", machine.id)
         if hand is None:
             known = ", ".join(sorted({*self.providers, *self.installed.names(PROVIDERS)})) or "none"
+            missing = (
+                f"there is no provider {spec.provider!r} here" if spec.provider else "no provider is named"
+            )
             raise Unsupported(
                 machine=name, phase=machine.phase, command=command.verb,
-                to=f"there is no provider {spec.provider!r} here (known: {known})",
+                to=f"{missing} (known: {known})",
             )  # fmt: skip
         for step in steps:
             if lacks(hand, step.call):

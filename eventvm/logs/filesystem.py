@@ -26,7 +26,8 @@ def file_at(given: str | Path) -> Path:
     path = Path(limits.path(str(given)))
     try:
         if not path.name or path.is_dir():
-            raise BadInput(f"{str(given)!r} names no file")
+            is_one = " but a directory" if path.is_dir() else ""
+            raise BadInput(f"{str(given)!r} names no file{is_one}")
         if not path.parent.is_dir():
             raise BadInput(f"the directory {path.parent} does not exist; create it first")
     except OSError as problem:

@@ -563,4 +563,5 @@ class translated:  # noqa: N801  # reads as a word in `with translated(path)`
             raise NotALog(f"{self.path} is not a SQLite database; choose another file") from problem
         if code in DAMAGED or "decode to UTF-8" in str(problem):
             raise LogDamaged(f"{self.path} is damaged: {problem}") from problem
-        raise LogUnavailable(f"{self.path}: {problem}") from problem
+        unread = code == sqlite3.SQLITE_CANTOPEN and self.path.is_file() and not os.access(self.path, os.R_OK)
+        raise LogUnavailable(f"{self.path}: {'it is not yours to read' if unread else problem}") from problem

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from eventvm.errors import BadInput, plain
+from eventvm.limits import shown
 
 ED25519 = b"\x01"
 """What marks a key and its signatures as Ed25519 in a signed note."""
@@ -134,13 +135,13 @@ def encoded(value: bytes) -> str:
 
 
 def decoded(text: str) -> bytes:
-    """Read base64, in the one way in which bytes are written; anything else is refused."""
+    """Read base64, in the one way in which bytes are written; what is refused is not shown."""
     try:
         value = b64decode(text, validate=True)
     except (NotBase64, ValueError):
         value = b""
     if not value or encoded(value) != text:
-        raise BadInput(f"{text!r} is no base64")
+        raise BadInput(f"{len(text)} letters that should be base64 are not")
     return value
 
 
@@ -153,11 +154,13 @@ def checked_name(name: str) -> str:
 
 def read_public(text: str) -> PublicKey:
     """Read a public key as `eventvm keys show` writes it."""
+    if text.strip().startswith(PRIVATE):
+        raise BadInput("it is a private key: give the public one, which stands in the file beside it (.pub)")
     name, id_, coded = (*text.strip().split("+", 2), "", "")[:3]
     raw = decoded(coded)
     key = PublicKey(checked_name(name), raw[1:])
     if raw[:1] != ED25519 or len(key.point) != POINT_BYTES or key.id.hex() != id_:
-        raise BadInput(f"{text!r} is no public key: NAME+ID+BASE64, as `eventvm keys show` prints it")
+        raise BadInput(f"{shown(text)} is no public key: NAME+ID+BASE64, as `eventvm keys show` prints it")
     return key
 
 

@@ -129,6 +129,23 @@ def test_an_id_that_no_machine_has_is_told(capsys, verb):
     assert called(capsys, *verb.split(), "--id", "web", *ACTING[verb])[0] in {2, 6}
 
 
+@pytest.mark.parametrize("verb", ["start", "stop", "destroy"])
+def test_a_refusal_makes_no_log(place, capsys, verb):
+    """Where the file is empty, and where the log would be in memory."""
+    (place / "fleet.db").touch()
+    for log in ("fleet.db", "memory:"):
+        assert called(capsys, verb, "web", "--log", log)[0] == 6
+    assert [(one.name, one.stat().st_size) for one in place.iterdir()] == [("fleet.db", 0)]
+
+
+@pytest.mark.usefixtures("place")
+def test_who_has_everything_looked_at_is_told_what_was_repaired(capsys):
+    """By name, with the phase that it is in now."""
+    assert called(capsys, "create", "web", "--provider", "simulated")[0] == 0
+    assert called(capsys, "start", "web")[0] == 0
+    assert called(capsys, "reconcile") == (0, "looked at 1, repaired 1\nweb is stopped\n")
+
+
 @pytest.mark.usefixtures("place")
 def test_the_exit_codes_are_those_of_the_page(capsys):
     """Reached, failed, wrong, ended otherwise, hopeless, in conflict, missing, late."""

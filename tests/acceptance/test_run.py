@@ -57,6 +57,9 @@ def test_output_and_exit_code_pass_through_on_a_fresh_machine(run, home):
         "machine.requested", "machine.destroyed",
     ]  # fmt: skip
     assert '"code":3' in told(home, "body")[4]
+    asked = {one for one in told(home, "actor") if one != "engine"}
+    assert len(asked) == 1
+    assert told(home, "actor").count("engine") == 1  # who saw its end
 
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is missing: apt install bubblewrap")

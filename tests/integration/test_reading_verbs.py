@@ -217,8 +217,15 @@ def test_a_name_leads_to_whoever_held_it_then(place):
     (before,) = rows(place, "show", "pool-7", "--known-at", known)
     (after,) = rows(place, "show", "pool-7")
     assert before["id"] == handed["id"] != after["id"]
-    refused(place, "show", "api-1", "--known-at", known, code=6)
+    assert "by then" in refused(place, "show", "api-1", "--known-at", known, code=6)
     assert rows(place, "show", handed["id"], "--id", "--known-at", known)[0]["name"] == "pool-7"
+
+
+def test_a_bill_follows_a_machine_that_was_renamed_in_between(place):
+    """A new name is no usage."""
+    (renamed,) = rows(place, "events", "api-1", "--type", "machine.renamed")
+    known = ("--known-at", str(renamed["position"] - 1), "--known-at", str(renamed["position"]))
+    assert rows(place, "ledger", "diff", "api-1", *known) == []
 
 
 def test_totals_are_decimal_strings_and_the_csv_says_the_same(place):

@@ -147,6 +147,20 @@ def test_a_private_key_that_is_not_what_was_written_is_refused_and_not_shown(pat
     assert secret.split("+", 4)[4][:8] not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["o", "op", "ops", "oops"])
+def test_a_private_key_that_is_given_for_a_public_one_is_refused_and_not_shown(path, name):
+    """Whoever takes one file for the other does not find the secret in a log of what they did."""
+    generate(path, name)
+    secret = path.read_text().strip()
+    for read, refusal in (
+        (trusted, BadInput),
+        (lambda file: offline.read_keys(file.read_text()), offline.Wrong),
+    ):
+        with pytest.raises(refusal) as refused:
+            read(path)
+        assert not any(secret[at : at + 8] in str(refused.value) for at in range(len(secret) - 8))
+
+
 def test_the_environment_names_a_file_and_never_a_key(path, monkeypatch):
     """What is named takes precedence; an empty word names none."""
     generate(path, "ops")

@@ -2,11 +2,12 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from eventvm import commands as c
 from eventvm import events
 from eventvm.errors import NoSuchMachine
-from eventvm.explanation import account, advice, explained
+from eventvm.explanation import account, advice, explained, order
 from eventvm.lifecycle import Rules, encode
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.machine import blank
@@ -14,6 +15,7 @@ from eventvm.observation import Evidence, Instant, Observation
 from eventvm.past import Naming, Past, Pasts, periods
 from eventvm.record import Record
 from eventvm.spec import Spec
+from eventvm.times import exactly
 
 SECOND = 1_000_000_000
 
@@ -239,6 +241,84 @@ def test_news_that_came_in_time_is_not(life):
     assert not [text for text, _ in sentences(one) if "learned of it" in text]
 
 
+def test_what_went_wrong_is_told_apart_from_why_it_was_asked_for(life):
+    """Maintenance is no fault."""
+    one = life("vm")
+    one.create()
+    one.probe = "gone"
+    one.stage(c.Start())
+    one.world = {"stop": "fail"}
+    one.send(c.Stop(reason="maintenance"))
+    fault = account(past(one), one.now)["came_by"]["fault"]
+    assert fault
+    assert said(one, f"(machine.stop_failed): {fault}; what had failed was asked for, because: maintenance")
+
+
+def test_what_went_wrong_is_told_once(life):
+    """Where nobody had said why it was asked for."""
+    one = life("vm")
+    one.create()
+    one.probe = "gone"
+    one.world = {"start": "fail"}
+    one.send(c.Start())
+    fault = account(past(one), one.now)["came_by"]["fault"]
+    (told,) = [text for text, _ in sentences(one) if "machine.start_failed" in text]
+    assert told.endswith(f"(machine.start_failed): {fault}.")
+
+
+def test_an_end_is_explained_with_its_record(life):
+    """What it left behind is known, or known not to be."""
+    one, _ = late(life)
+    assert said(one, "Its last end: ") == (7,)
+    assert account(past(one), one.now)["end"]["termination"]["kind"] == "forced"
+
+
+def test_the_intervals_of_a_meter_are_told_together_and_add_up(life):
+    """To the nanosecond."""
+    one, _ = late(life)
+    one.send(c.Start())
+    one.tick(3)
+    whole = sum(part.ns for part in past(one).ledger.until(one.now) if part.meter == "compute")
+    told = [text for text, _ in sentences(one)]
+    kinds = [text.split(":")[0] for text in told if text.startswith(("compute:", "storage:"))]
+    assert kinds == ["compute"] * 3 + ["storage"]
+    assert f"compute: {exactly(whole)} in all." in told
+
+
+@pytest.mark.parametrize(
+    ("name", "log", "written"),
+    [
+        ("web-1", "", "eventvm start web-1"),
+        ("-web", "", "eventvm start -- -web"),
+        ("web-1", "my logs/a.db", "eventvm start --log 'my logs/a.db' web-1"),
+    ],
+)
+def test_the_next_command_runs_as_it_is_printed(life, name, log, written):
+    """For the log that was named, and whatever a name begins with."""
+    one = life("vm")
+    one.create()
+    assert order(replace(one.machine, name=name), log) == written
+
+
+def test_a_move_is_printed_behind_the_name_that_it_moves(life):
+    """As its verb takes it."""
+    one = life("plugin", Spec())
+    one.create()
+    assert order(one.machine) == "eventvm transition web-1 Installing"
+
+
+@pytest.mark.parametrize(
+    ("ns", "words"),
+    [
+        (0, "0s"), (1, "0.000000001s"), (60 * SECOND, "1m"), (90_061 * SECOND + 5, "1d 1h 1m 1.000000005s"),
+        (3600 * SECOND + 1, "1h 0.000000001s"),
+    ],
+)  # fmt: skip
+def test_a_length_is_told_exactly(ns, words):
+    """No part of it is left out."""
+    assert exactly(ns) == words
+
+
 def test_each_interval_is_explained_with_both_its_records(life):
     """And by which clock it was measured."""
     one, _ = late(life)
@@ -311,7 +391,7 @@ def test_a_machine_in_quarantine_is_to_be_restored(life):
     one.world = {"restore": "fail"}
     one.send(c.Restore("s"))
     assert one.machine.quarantined
-    assert advice(one.machine) == "restore"
+    assert (advice(one.machine), order(one.machine)) == ("restore s", "eventvm restore web-1 s")
     assert said(one, "in quarantine")
 
 

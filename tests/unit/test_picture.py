@@ -17,10 +17,11 @@ from eventvm.drawing import edges, short
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.observation import Instant
 from eventvm.picture import Band, Bar, Life, Lives, Mark, Pending, picture, ticks
-from eventvm.portrait import WIDTH, portrait
+from eventvm.portrait import WIDTH, portrait, wide
 from eventvm.sketch import ASCII, UNICODE, sketch
 
 MINUTE = 60_000_000_000
+SVG = "{http://www.w3.org/2000/svg}"
 NAMES = st.sampled_from(["web-1", "<b>&\"'", "x" * 90, "機械", "a\x1b[2J"])
 LOOKS = st.sampled_from(["work", "rest", "flight", "fault", "gone"])
 KINDS = st.sampled_from(["event", "repair", "failure", "forced"])
@@ -228,6 +229,43 @@ def test_a_fault_is_seen_however_short_it_was():
     life = Life("w", "i", "vm", "up", bands, (), (), None, over=False)
     lines = list(sketch(picture([life], None, None), 60))
     assert any(UNICODE.looks["fault"] in line and line.startswith("phase") for line in lines)
+    boxes = list(ET.fromstring(portrait(picture([life], None, None))).iter(f"{SVG}rect"))
+    drawn = [box for box in boxes if box.get("class") in ("work", "fault") and box.get("height") == "34"]
+    assert drawn[-1].get("class") == "fault"
+    assert float(drawn[-1].get("width")) > 2
+
+
+def test_what_must_be_seen_is_drawn_over_what_happened_beside_it():
+    """Though it came first."""
+    bands = (Band("up", "work", 0, 10**9, 1),)
+    marks = (Mark(10**8, "exited", "forced", 2), Mark(10**8, "started", "event", 3))
+    drawn = portrait(picture([Life("w", "i", "vm", "up", bands, (), marks, None, over=False)], None, None))
+    assert drawn.index('class="mark event"') < drawn.index('class="mark forced"')
+
+
+def test_a_label_of_a_failure_says_what_went_wrong():
+    """And of all else what it was."""
+    bands = (Band("up", "work", 0, 10**9, 1),)
+    marks = (Mark(0, "stop_failed", "failure", 2, "no answer"), Mark(10**9 // 2, "stopped", "event", 3, "me"))
+    drawn = portrait(picture([Life("w", "i", "vm", "up", bands, (), marks, None, over=False)], None, None))
+    assert ">stop_failed: no answer<" in drawn
+    assert ">stopped<" in drawn
+
+
+@pytest.mark.parametrize("letter", ["W", "i", "\u65e5"])
+def test_words_too_long_for_their_room_are_cut(letter):
+    """Broad letters sooner than narrow ones."""
+    words = letter * 500
+    bands = (Band("up", "work", 0, 10**9, 1),)
+    bar = Bar(words, 0, 10**9, 10**9, "boot", "")
+    mark = Mark(0, words, "event", 2)
+    drawn = portrait(
+        picture([Life(words, "i", "vm", "up", bands, (bar,), (mark,), None, over=False)], None, None)
+    )
+    texts = [text.text for text in ET.fromstring(drawn).iter(f"{SVG}text")]
+    cut = [text for text in texts if letter * 5 in text]
+    assert len(cut) == 3
+    assert all(text.endswith("\N{HORIZONTAL ELLIPSIS}") and wide(text) <= 800 for text in cut)
 
 
 def test_a_forced_end_is_marked_on_the_row_of_a_fleet():
@@ -254,7 +292,7 @@ def test_a_diagram_names_every_way_and_stays_in_its_frame(name):
     drawn = diagram(one)
     assert drawn == diagram(one)
     svg = ET.fromstring(drawn)
-    words = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    words = [text.text for text in svg.iter(f"{SVG}text")]
     for (_, to), tags in edges(one).items():
         assert f"{', '.join(map(short, tags))} → {one.title(to)}" in words
     assert {one.title(phase) for phase in one.phases} <= set(words)

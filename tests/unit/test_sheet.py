@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventvm.cli import sheet
-from eventvm.cli.paper import Paper
+from eventvm.cli.paper import ANSI, Paper
 from eventvm.cli.sheet import FORMS, Column
+from eventvm.lettering import columns
 
 HOSTILE = "a\x1b[31m\x9b2J\u202e\U000e0041\n\r\0end"
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -30,6 +31,11 @@ def shown(form, rows, nothing="nothing", out=None):
 
 
 ROWS = [{"what": "a", "n": 1}, {"what": "b,c", "n": None}]
+
+
+def test_a_claim_is_true_or_false_in_every_form():
+    """As JSON writes it."""
+    assert shown("csv", [{"what": True, "n": False}]).splitlines()[1] == "true,false"
 
 
 def test_each_form_shows_every_row():
@@ -74,6 +80,24 @@ def test_a_table_that_grows_has_its_heads_once():
         told.flush()
     told.end()
     assert out.getvalue().splitlines() == ["what    n", "longer  1", "b       2"]
+
+
+def test_a_table_fits_the_terminal_and_a_pipe_gets_all(monkeypatch):
+    """What gives is cut and marked; dyed or not, wide letters or not, columns stand below each other."""
+    monkeypatch.setenv("COLUMNS", "30")
+    rows = [{"what": "\u65e5\u672c" * 9, "n": 1}, {"what": "web", "n": 2}]
+    for colour in (False, True):
+        for out, most in ((Terminal(), 30), (StringIO(), 39)):
+            paper = Paper(out, colour=colour)
+            told = (
+                Column("what", lambda row, paper=paper: paper.ink(row["what"], "bold"), gives=True),
+                Column("n", lambda row: str(row["n"])),
+            )
+            sheet.shown(paper, "table", told, rows)
+            lines = [ANSI.sub("", line) for line in out.getvalue().splitlines()]
+            assert {columns(line) for line in lines} == {most}
+            assert ("~" in lines[1]) is (most == 30)
+            assert out.getvalue().count("\x1b[1m") == (2 if colour else 0)
 
 
 def test_a_single_thing_is_shown_to_programs_in_each_form():
