@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Raw
 
 from eventvm import limits
+from eventvm.address import bound, owner, remove, socket_of, trusted
 from eventvm.commands import Create
 from eventvm.engine import Engine, Handle
 from eventvm.engine.orphans import owner_of
@@ -32,7 +33,6 @@ from eventvm.log import EventLog
 from eventvm.provider import Provider
 from eventvm.shelter import sheltered
 from eventvm.wire import words
-from eventvm.wire.address import bound, owner, remove, socket_of, trusted
 from eventvm.wire.terms import check, completed
 from eventvm.wire.words import (
     Adopt,

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from eventvm import limits
+from eventvm.address import owner, reached, socket_of, trusted
 from eventvm.errors import BadInput, Closed
 from eventvm.wire import words
-from eventvm.wire.address import owner, reached, socket_of, trusted
 from eventvm.wire.words import WIRE, Ask, Hello, Terms, Welcome
 
 ANSWER_BYTES = 1 << 26

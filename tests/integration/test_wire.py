@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import eventvm
-from eventvm import Simulated, Spec, errors
+from eventvm import Simulated, Spec, address, errors
 from eventvm.clock import Clock
 from eventvm.errors import (
     BadInput,
@@ -29,7 +29,7 @@ from eventvm.errors import (
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.logs import open_log
 from eventvm.providers.simulated import Script
-from eventvm.wire import address, words
+from eventvm.wire import words
 from eventvm.wire.guest import Guest, whoever
 from eventvm.wire.words import LINE_BYTES, WIRE, Hello, Terms
 
