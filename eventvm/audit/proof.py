@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from struct import Struct as Layout
 
 from eventvm.audit.standing import Standing
-from eventvm.audit.verify import LEAVES, LEAVES_AT_ONCE
 from eventvm.errors import BadInput, LogDamaged
 from eventvm.logs.signed import notes
 from eventvm.merkle import ZERO, Nodes, consistency, inclusion, leaf
@@ -17,6 +16,8 @@ from eventvm.signing.note import Note, encoded
 
 INCLUSION = "c2sp.org/tlog-proof@v1"
 CONSISTENCY = "eventvm/consistency@v1"
+LEAVES = "SELECT position, leaf FROM records WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+LEAVES_AT_ONCE = 10_000
 FIXED = Layout(">BQQQQI32sIIIII")
 """The canonical bytes of a record up to its words: docs/log-format.md."""
 
