@@ -18,6 +18,7 @@ from eventvm.audit.rebuild import SOMEBODY
 from eventvm.audit.standing import Standing, Suspect
 from eventvm.audit.walk import Walk
 from eventvm.errors import Closed, EventvmError, LogDamaged, NotSigned
+from eventvm.headway import Headway, untold
 from eventvm.log import EventLog
 from eventvm.logs.signed import notes, refuse_unsigned
 from eventvm.record import Record
@@ -62,29 +63,28 @@ async def verified(
 
 
 async def file_verified(
-    path: Path, *, keys: Keys = (), anchored: Iterable[Note] = (), since: Note | None = None
-) -> Verdict:
+    path: Path, *, keys: Keys = (), anchored: Iterable[Note] = (), since: Note | None = None,
+    headway: Headway = untold,
+) -> Verdict:  # fmt: skip
     """Verify the log in a file, which somebody else may be writing.
 
     What is wrong in a part is looked for once more from the beginning: it may follow from what lies before.
     """
-    anchored = tuple(anchored)
+    known = Known(keys, tuple(anchored), since)
     if since is not None:
         try:
-            return await _verified(path, keys, anchored, since, whole=False)
+            return await _verified(path, known, headway, whole=False)
         except EventvmError as problem:
             if problem.exit_code == LogDamaged.exit_code:
-                await _verified(path, keys, anchored, since, whole=True)
+                await _verified(path, known, headway, whole=True)
             raise
-    return await _verified(path, keys, anchored, since, whole=True)
+    return await _verified(path, known, headway, whole=True)
 
 
-async def _verified(
-    path: Path, keys: Keys, anchored: tuple[Note, ...], since: Note | None, *, whole: bool
-) -> Verdict:
+async def _verified(path: Path, known: "Known", headway: Headway, *, whole: bool) -> Verdict:
     log = await _opened(path)
     try:
-        return await Verification(log, keys, anchored, since, whole=whole).verdict()
+        return await Verification(log, known, headway, whole=whole).verdict()
     finally:
         await log.close()
 
@@ -114,17 +114,23 @@ async def _found(path: Path) -> LogDamaged | None:
     return None
 
 
+class Known(Struct, frozen=True):
+    """What whoever verifies has of a log, from elsewhere."""
+
+    keys: Keys
+    anchored: tuple[Note, ...]
+    since: Note | None
+
+
 class Verification(Walk):
     """One verification of the log in a file."""
 
-    def __init__(
-        self, log: Standing, keys: Keys, anchored: tuple[Note, ...], since: Note | None, *, whole: bool
-    ) -> None:
-        super().__init__(log)
+    def __init__(self, log: Standing, known: Known, headway: Headway, *, whole: bool) -> None:
+        super().__init__(log, headway=headway)
         self._file = log
-        self._keys = keys
-        self._anchored = anchored
-        self._since = since
+        self._keys = known.keys
+        self._anchored = known.anchored
+        self._since = known.since
         self._whole = whole
         self._passed: stored.Passed = {}
         self._keyed = 0
@@ -173,6 +179,7 @@ class Verification(Walk):
             if not rows:
                 break
             await self._pass(rows)
+            self.headway("reading leaves", self.tree.size, size)
         self.folded = self.tree.size
         self.rebuild.before = SOMEBODY
         await self.rebuild.define()

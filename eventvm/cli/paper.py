@@ -40,9 +40,14 @@ class Paper:
         return True
 
     @property
+    def on_terminal(self) -> bool:
+        """Whether somebody sees it as it is written."""
+        return self._out.isatty()
+
+    @property
     def columns(self) -> int:
         """How wide a line may be: as the terminal, or what fits into most reports."""
-        return shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns if self._out.isatty() else PIPED_COLUMNS
+        return shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns if self.on_terminal else PIPED_COLUMNS
 
     def phase(self, phase: str) -> str:
         """Write a phase in its colour."""
@@ -50,7 +55,7 @@ class Paper:
 
     def text(self, text: str) -> None:
         """Write lines to the byte, as a program wants them; a terminal is shown them plain."""
-        if self._out.isatty():
+        if self.on_terminal:
             text = "".join(f"{plain(line)}\n" for line in text.split("\n")[:-1])
         self._out.write(text)
 
@@ -66,7 +71,7 @@ class Paper:
 
     def clear(self) -> None:
         """Begin a new page: an empty screen, or an empty line where there is no screen."""
-        self._out.write("\x1b[H\x1b[J" if self._out.isatty() else "\n")
+        self._out.write("\x1b[H\x1b[J" if self.on_terminal else "\n")
 
     def flush(self) -> None:
         """Let what is written be seen at once."""
