@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from eventvm.address import SUFFIX, reached
 from eventvm.providers.qemu.bridge.wires import WORDS
 from eventvm.providers.rundir import LOCK, taken
-from eventvm.wire.address import SUFFIX, reached
 
 SECONDS = 5.0
 """How long what is on its way out may take."""

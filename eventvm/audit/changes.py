@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eventvm.headway import Headway, untold
 from eventvm.ledger import Entry
 from eventvm.log import PAGE, EventLog
 from eventvm.machine import Machine
@@ -60,7 +61,7 @@ def _told(machine: Machine) -> dict[str, Any]:
     return told
 
 
-async def parted(one: EventLog, other: EventLog) -> int:
+async def parted(one: EventLog, other: EventLog, headway: Headway = untold) -> int:
     """Give the first position at which two logs do not hold the same record; 0: they hold the same.
 
     Where one of them only goes on, that is the first position beyond the shorter one.
@@ -75,6 +76,7 @@ async def parted(one: EventLog, other: EventLog) -> int:
             if mine.leaf != theirs.leaf:
                 return mine.position
         after += limit
+        headway("comparing", after, min(sizes))
     return 0 if sizes[0] == sizes[1] else min(sizes) + 1
 
 

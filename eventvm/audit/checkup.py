@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from eventvm.address import reached, socket_of
 from eventvm.audit.finding import Finding, note, well, wrong
 from eventvm.errors import BadEntryPoint
 from eventvm.installed import LIFECYCLES, PROVIDERS, Installed
@@ -290,7 +291,7 @@ def _lock(path: Path, *, held: Holder | None) -> Finding:
 
 
 def _socket(path: Path, *, held: Holder | None) -> Iterator[Finding]:
-    door = beside(path, ".socket")
+    door = socket_of(path)
     try:
         found = door.lstat()
     except OSError:
@@ -310,7 +311,8 @@ def _asked(door: Path, *, held: Holder | None) -> Finding:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as one:
         one.settimeout(KNOCK_SECONDS)
         try:
-            one.connect(str(door))
+            with reached(door) as address:
+                one.connect(address)
         except (ConnectionRefusedError, FileNotFoundError, TimeoutError, BlockingIOError):
             if held is None:
                 told = f"{door.name} is left of an engine that was killed"

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from struct import Struct as Layout
 
 from eventvm.audit.standing import Standing
-from eventvm.audit.verify import LEAVES, LEAVES_AT_ONCE
 from eventvm.errors import BadInput, LogDamaged
+from eventvm.headway import Headway, untold
 from eventvm.logs.signed import notes
 from eventvm.merkle import ZERO, Nodes, consistency, inclusion, leaf
 from eventvm.record import FORMAT, Record
@@ -17,23 +17,25 @@ from eventvm.signing.note import Note, encoded
 
 INCLUSION = "c2sp.org/tlog-proof@v1"
 CONSISTENCY = "eventvm/consistency@v1"
+LEAVES = "SELECT position, leaf FROM records WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+LEAVES_AT_ONCE = 10_000
 FIXED = Layout(">BQQQQI32sIIIII")
 """The canonical bytes of a record up to its words: docs/log-format.md."""
 
 
-async def inclusion_proof(log: Standing, position: int) -> str:
+async def inclusion_proof(log: Standing, position: int, headway: Headway = untold) -> str:
     """Prove that a record is in a log, as C2SP writes it; its canonical bytes come along as the extra."""
     note = await _signed(log)
     size = note.checkpoint.size
     if not 0 < position <= size:
         raise BadInput(f"there is no position {position} to prove: the log is signed from 1 to {size}")
     bytes_ = await _bytes(log, position)
-    nodes = await _nodes(log, note, inclusion(position - 1, size))
+    nodes = await _nodes(log, note, inclusion(position - 1, size), headway)
     head = (INCLUSION, f"extra {encoded(bytes_)}", f"index {position - 1}", *map(encoded, nodes))
     return "\n".join((*head, "", note.written))
 
 
-async def consistency_proof(log: Standing, older: Note) -> str:
+async def consistency_proof(log: Standing, older: Note, headway: Headway = untold) -> str:
     """Prove that the log that an older checkpoint was taken of begins this one."""
     note, old = await _signed(log), older.checkpoint
     if not older.signatures:
@@ -44,7 +46,7 @@ async def consistency_proof(log: Standing, older: Note) -> str:
         end = note.checkpoint.size
         raise LogDamaged(f"the log is signed up to {end}, it was at {old.size}", position=end + 1)
     ranges = consistency(old.size, note.checkpoint.size)
-    root, *nodes = await _nodes(log, note, [range(old.size), *ranges])
+    root, *nodes = await _nodes(log, note, [range(old.size), *ranges], headway)
     if root != old.root:
         raise LogDamaged(f"the log is not the one that was signed at {old.size}", position=1)
     return "\n".join((CONSISTENCY, *map(encoded, nodes), "", older.written, note.written))
@@ -87,7 +89,7 @@ async def _record(log: Standing, position: int) -> Record:
     return record
 
 
-async def _nodes(log: Standing, note: Note, ranges: Iterable[range]) -> list[bytes]:
+async def _nodes(log: Standing, note: Note, ranges: Iterable[range], headway: Headway) -> list[bytes]:
     """Fold nodes of the tree that a checkpoint is of, and see that it is of this log's."""
     size = note.checkpoint.size
     nodes = Nodes([range(size), *ranges])
@@ -98,6 +100,7 @@ async def _nodes(log: Standing, note: Note, ranges: Iterable[range]) -> list[byt
                 f"the log ends at {nodes.size}, it was signed at {size}", position=nodes.size + 1
             )
         nodes.take([hashed for _, hashed in rows])
+        headway("reading leaves", nodes.size, size)
     root, *wanted = nodes.roots
     if root != note.checkpoint.root:
         raise LogDamaged(f"the log is not the one that was signed at {size}; `eventvm log verify` says where")

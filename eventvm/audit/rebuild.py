@@ -23,6 +23,8 @@ from eventvm.views import defined, of_machine, tag
 LIFECYCLES = "lifecycle/"
 """How the streams begin that hold definitions."""
 NOBODY = Holder("", held=False)
+SOMEBODY = Holder("?", held=False)
+"""Whoever let a name go before the first record that was read, if anybody did."""
 Counted = set[tuple[str, str]]
 """The meters that count, each with its subject."""
 
@@ -38,6 +40,10 @@ class Rebuild:
         self.heads: dict[str, tuple[int, int]] = {}
         """Version and position of the last record of each stream."""
         self.names: dict[str, Holder] = {}
+        self.named: dict[str, int] = {}
+        """The position at which each of these names last moved."""
+        self.before = NOBODY
+        """Whose a name was that no record here tells of."""
         self.keyed = 0
         """How many records have a key."""
         self._counted: dict[str, Counted] = {}
@@ -99,7 +105,7 @@ class Rebuild:
             after, end = page.position, page.end
 
     async def _live(self, record: Record) -> None:
-        before = self.living.get(record.stream) or await self._cells.before(record)
+        before = self.living.get(record.stream) or await self._met(record)
         after = evolve(before, record.event, record.position)
         if after.over and after.request is None:
             self.living.pop(after.id, None)
@@ -111,6 +117,13 @@ class Rebuild:
             await self._correct(after, record.event, record.position)
         if (before.name, before.holds, before.claims) != (after.name, after.holds, after.claims):
             self._name(before, after)
+
+    async def _met(self, record: Record) -> Machine:
+        """Fold a machine as it was before a record; the names that it has are its own."""
+        machine = await self._cells.before(record)
+        for name in machine.names:
+            self.names.setdefault(name, Holder(machine.id, held=True))
+        return machine
 
     # --- the ledger
 
@@ -144,23 +157,26 @@ class Rebuild:
     def _name(self, before: Machine, after: Machine) -> None:
         """Follow the names that a machine reserves, takes and lets go, as the log does."""
         if after.claims and after.claims != before.claims:
-            self._hold(after.claims, after.id, reserved=after.id)
+            self._hold(after.claims, after, reserved=after.id)
         for name in after.names:
             if name not in before.names:
-                self._hold(name, after.id, stream=after.id, held=True, reserved="")
+                self._hold(name, after, stream=after.id, held=True, reserved="")
         for name in {*before.names, before.claims} - {*after.names, after.claims, ""}:
-            holder = self.names.get(name, NOBODY)
+            holder = self.names.get(name) or replace(self.before, reserved=before.id)
             if holder.reserved == after.id:
-                self.names[name] = replace(holder, reserved="")
+                self._lead(name, replace(holder, reserved=""), after.position)
             elif holder.stream == after.id:
-                self.names[name] = replace(holder, held=False)
+                self._lead(name, replace(holder, held=False), after.position)
 
-    def _hold(self, name: str, machine: str, **changes: Any) -> None:
-        holder = self.names.get(name, NOBODY)
-        taker = holder.stream if holder.held and holder.stream != machine else holder.reserved
-        if taker not in {"", machine}:
+    def _hold(self, name: str, machine: Machine, **changes: Any) -> None:
+        holder = self.names.get(name, self.before)
+        taker = holder.stream if holder.held and holder.stream != machine.id else holder.reserved
+        if taker not in {"", machine.id}:
             raise IllegalEvent(f"the name {name!r} is taken while {taker} holds it")
-        self.names[name] = replace(holder, **changes)
+        self._lead(name, replace(holder, **changes), machine.position)
+
+    def _lead(self, name: str, holder: Holder, position: int) -> None:
+        self.names[name], self.named[name] = holder, position
 
 
 def _open(machine: Machine) -> Counted:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 
+from eventvm.headway import Headway, untold
 from eventvm.log import EventLog, Replay
 from eventvm.machine import Machine
 from eventvm.views import Fleet
@@ -44,9 +45,10 @@ def differences(fleet: Fleet, living: Iterable[Machine]) -> list[str]:
     return found
 
 
-async def wrong_names(log: EventLog, fleet: Fleet) -> AsyncIterator[str]:
+async def wrong_names(log: EventLog, fleet: Fleet, headway: Headway = untold) -> AsyncIterator[str]:
     """Name each name that leads to another machine than the log says."""
-    for name, stream in fleet.names.items():
+    for done, (name, stream) in enumerate(fleet.names.items()):
+        headway("comparing names", done, len(fleet.names))
         holder = await log.find(name)
         if holder is None or holder.stream != stream:
             yield name

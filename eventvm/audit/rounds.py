@@ -8,6 +8,7 @@ from eventvm.audit.standing import Standing
 from eventvm.engine.orphans import orphans, owner_of
 from eventvm.errors import EventvmError
 from eventvm.explanation import order
+from eventvm.headway import Headway, untold
 from eventvm.installed import PROVIDERS, Installed
 from eventvm.log import PAGE
 from eventvm.logs.signed import notes
@@ -28,7 +29,9 @@ KEPT = """
 LAST = "SELECT recorded_at FROM records ORDER BY position DESC LIMIT 1"
 
 
-async def rounds(log: Standing, now: Instant, *, held: bool) -> AsyncIterator[Finding]:
+async def rounds(
+    log: Standing, now: Instant, *, held: bool, headway: Headway = untold
+) -> AsyncIterator[Finding]:
     """Examine a log that can be opened; `held` says that an engine has it."""
     yield await _layout(log)
     yield await _clock(log, now)
@@ -36,7 +39,7 @@ async def rounds(log: Standing, now: Instant, *, held: bool) -> AsyncIterator[Fi
     yield await _signed(log)
     pasts = Pasts(brief=True)
     try:
-        await _fold(log, pasts)
+        await _fold(log, pasts, headway)
     except EventvmError as problem:
         yield wrong(
             "records", str(problem), "run `eventvm log verify`; what follows stands as it was before that"
@@ -90,11 +93,12 @@ async def _signed(log: Standing) -> Finding:
     return well("signing", f"signed by {len(signed)} of its keys" if signed else "not signed")
 
 
-async def _fold(log: Standing, pasts: Pasts) -> None:
+async def _fold(log: Standing, pasts: Pasts, headway: Headway) -> None:
     while pasts.position < log.tree.size:
         page = await log.read(after=pasts.position, limit=PAGE)
         for record in page.records:
             pasts.apply(record)
+        headway("examining", page.position, log.tree.size)
 
 
 # --- machines -------------------------------------------------------------------------------------------

@@ -7,16 +7,16 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from eventvm.audit.rebuild import Rebuild
+from eventvm.audit.rebuild import SOMEBODY, Rebuild
 from eventvm.audit.standing import Standing
 from eventvm.engine.cells import VIEW, Cells
 from eventvm.errors import EventvmError, LogDamaged
-from eventvm.log import PAGE, Kept
+from eventvm.log import PAGE, Holder, Kept
 from eventvm.logs.lock import Note as LockNote
 from eventvm.logs.sqlite import SCHEMA
 from eventvm.logs.sqlite_reader import beside, read_holder, spellings
-from eventvm.record import Record
 
 LAYOUT = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
 HEADS = """
@@ -25,6 +25,10 @@ HEADS = """
 """
 NAMES = "SELECT name, stream, held, reserved FROM names WHERE name > ? ORDER BY name LIMIT ?"
 KEYS = "SELECT k.key, k.position FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value"
+SPARE = """
+    SELECT k.key, k.position FROM keys k LEFT JOIN records r ON r.position = k.position
+    WHERE r.key IS NOT k.key ORDER BY k.key LIMIT 1
+"""
 KEPT = "SELECT view FROM kept WHERE part = 0 ORDER BY view"
 ORIGIN = "SELECT origin FROM tree"
 
@@ -65,56 +69,75 @@ async def check_origin(log: Standing) -> str:
     return str(origin)
 
 
-async def check_heads(log: Standing, rebuild: Rebuild, *, whole: bool) -> None:
-    """Compare the head of each stream; in part, only those that the rebuild has met."""
-    met = 0
-    async for _, stream, version, position in _rows(log, HEADS, 0):
-        told = rebuild.heads.get(stream)
-        met += told is not None
-        if told != (version, position) if told or whole else False:
-            raise LogDamaged(
-                f"the head of {stream} is at {position}, the log says {told and told[1]}",
-                position=told[1] if told else 0,
-            )
+Passed = dict[int, tuple[int, int]]
+"""Version and position of the last record of each stream by its number, where records were passed over."""
+
+
+async def check_heads(log: Standing, rebuild: Rebuild, passed: Passed) -> None:
+    """Compare the head of each stream."""
+    count = 0
+    async for id_, stream, version, position in _rows(log, HEADS, 0):
+        told = rebuild.heads.get(stream) or passed.get(id_)
+        if told is None:
+            raise LogDamaged(f"the stream {stream} is kept, and no record is in it")
+        if told != (version, position):
+            kept = f"kept at {position}" if position else "not kept"
+            raise LogDamaged(f"the head of {stream} is {kept}, the log says {told[1]}", position=told[1])
+        count += 1
     ((heads,),) = await log.ask("SELECT count(*) FROM heads")
-    ((streams,),) = await log.ask("SELECT count(*) FROM streams")
-    if met != len(rebuild.heads) or heads != streams:
-        raise LogDamaged(f"{heads} heads are kept for {streams} streams")
+    if heads != count:
+        raise LogDamaged(f"{heads} heads are kept for {count} streams")
 
 
 async def check_names(log: Standing, rebuild: Rebuild, *, whole: bool) -> None:
-    """Compare whose each name is; in part, only those that have moved."""
+    """Compare whose each name is; in part, those of the machines that the rebuild has met."""
     left = dict(rebuild.names)
     async for name, *holder in _rows(log, NAMES, ""):
-        told = left.pop(name, None)
-        if read_holder(*holder) != told and (told or whole):
+        kept, told = read_holder(*holder), left.pop(name, None)
+        if told is not None and told.stream == SOMEBODY.stream:
+            told = replace(told, stream=kept.stream)
+        if kept != told and (told or whole or (kept.held and kept.stream in rebuild.heads)):
             raise LogDamaged(
-                f"the name {name!r} is kept for {holder[0]}, the log says {told and told.stream}"
+                f"the name {name!r} is kept as {_holder(kept)}, the log says {_holder(told)}",
+                position=rebuild.named.get(name, 0),
             )
     for name, told in left.items():
-        raise LogDamaged(f"the name {name!r} is {told.stream}'s, and is not kept")
+        raise LogDamaged(
+            f"the name {name!r} is not kept, the log says {_holder(told)}",
+            position=rebuild.named.get(name, 0),
+        )
 
 
-async def check_keys(log: Standing, records: Sequence[Record]) -> None:
+def _holder(holder: Holder | None) -> str:
+    """Say whose a name is."""
+    if holder is None:
+        return "nobody's"
+    stream = holder.stream or "nobody"
+    told = f"{stream}'s" if holder.held or not holder.stream else f"let go by {stream}"
+    return f"{told}, reserved for {holder.reserved}" if holder.reserved else told
+
+
+async def check_keys(log: Standing, used: Sequence[tuple[str, int]]) -> None:
     """Compare where some keys are said to have been used."""
-    used = [record for record in records if record.key is not None]
     if not used:
         return
-    wanted = msgspec.json.encode([record.key for record in used]).decode()
+    wanted = msgspec.json.encode([key for key, _ in used]).decode()
     kept = dict(await log.ask(KEYS, (wanted,)))
-    for record in used:
-        if (found := kept.get(record.key)) != record.position:
+    for key, position in used:
+        if (found := kept.get(key)) != position:
             raise LogDamaged(
-                f"the key {record.key!r} at position {record.position} is kept for {found}",
-                position=record.position,
+                f"the key {key!r} at position {position} is kept for {found or 'none'}", position=position
             )
 
 
-async def check_key_count(log: Standing, rebuild: Rebuild) -> None:
-    """See that no key is kept that no record has."""
+async def check_spare_keys(log: Standing, keyed: int) -> None:
+    """See that no key is kept that no record has; all that records have were found already."""
     ((kept,),) = await log.ask("SELECT count(*) FROM keys")
-    if kept != rebuild.keyed:
-        raise LogDamaged(f"{kept} keys are kept, the log has {rebuild.keyed}")
+    if kept == keyed:
+        return
+    for key, position in await log.ask(SPARE):
+        raise LogDamaged(f"the key {key!r} is kept for position {position}, whose record has another or none")
+    raise LogDamaged(f"{kept} keys are kept, the log has {keyed}")
 
 
 async def kept_views(log: Standing) -> dict[str, Kept]:
@@ -134,8 +157,11 @@ async def _kept(log: Standing, view: str) -> Kept | None:
         return None
 
 
-async def check_kept(log: Standing, view: str, kept: Kept, rebuild: Rebuild) -> None:
-    """Compare the living machines as they were kept with what they are at the same position."""
+async def check_kept(log: Standing, view: str, kept: Kept, rebuild: Rebuild, *, whole: bool) -> None:
+    """Compare the living machines as they were kept with what they are at the same position.
+
+    In part, only those that the rebuild has met.
+    """
     if view not in spellings(VIEW):
         return
     cells = Cells(log)
@@ -143,7 +169,8 @@ async def check_kept(log: Standing, view: str, kept: Kept, rebuild: Rebuild) -> 
         await cells.unpack(kept.parts)
     except (EventvmError, msgspec.MsgspecError, ValueError) as problem:
         raise LogDamaged(f"the kept view {view} cannot be read: {problem}") from problem
-    for id_ in cells.living.keys() | rebuild.living.keys():
+    known = cells.living.keys() | rebuild.living.keys()
+    for id_ in known if whole else known & rebuild.heads.keys():
         one, told = cells.living.get(id_), rebuild.living.get(id_)
         if one is None or one.machine != told:
             raise LogDamaged(f"the kept view {view} has another {id_} than the log", position=kept.tree.size)

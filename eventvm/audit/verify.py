@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from eventvm.audit import stored
 from eventvm.audit.checkpoint import Claim, check_origin, check_signed, claimed
+from eventvm.audit.rebuild import SOMEBODY
 from eventvm.audit.standing import Standing, Suspect
 from eventvm.audit.walk import Walk
 from eventvm.errors import Closed, EventvmError, LogDamaged, NotSigned
+from eventvm.headway import Headway, untold
 from eventvm.log import EventLog
 from eventvm.logs.signed import notes, refuse_unsigned
 from eventvm.record import Record
@@ -24,8 +26,11 @@ from eventvm.signing.keys import Keys
 from eventvm.signing.note import Checkpoint, Note, unsigned
 from eventvm.views import of_machine
 
-LEAVES = "SELECT position, leaf FROM records WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
-LEAVES_AT_ONCE = 10_000
+PASSED = """
+    SELECT position, leaf, stream, version, key FROM records WHERE position > ? AND position <= ?
+    ORDER BY position LIMIT ?
+"""
+PASSED_AT_ONCE = 10_000
 STORED, ANCHORED, KNOWN, FOLDED = "the log's key", "the anchor", "the checkpoint", "the kept view"
 
 
@@ -58,12 +63,28 @@ async def verified(
 
 
 async def file_verified(
-    path: Path, *, keys: Keys = (), anchored: Iterable[Note] = (), since: Note | None = None
-) -> Verdict:
-    """Verify the log in a file, which somebody else may be writing."""
+    path: Path, *, keys: Keys = (), anchored: Iterable[Note] = (), since: Note | None = None,
+    headway: Headway = untold,
+) -> Verdict:  # fmt: skip
+    """Verify the log in a file, which somebody else may be writing.
+
+    What is wrong in a part is looked for once more from the beginning: it may follow from what lies before.
+    """
+    known = Known(keys, tuple(anchored), since)
+    if since is not None:
+        try:
+            return await _verified(path, known, headway, whole=False)
+        except EventvmError as problem:
+            if problem.exit_code == LogDamaged.exit_code:
+                await _verified(path, known, headway, whole=True)
+            raise
+    return await _verified(path, known, headway, whole=True)
+
+
+async def _verified(path: Path, known: "Known", headway: Headway, *, whole: bool) -> Verdict:
     log = await _opened(path)
     try:
-        return await Verification(log, keys, tuple(anchored), since).verdict()
+        return await Verification(log, known, headway, whole=whole).verdict()
     finally:
         await log.close()
 
@@ -93,21 +114,32 @@ async def _found(path: Path) -> LogDamaged | None:
     return None
 
 
+class Known(Struct, frozen=True):
+    """What whoever verifies has of a log, from elsewhere."""
+
+    keys: Keys
+    anchored: tuple[Note, ...]
+    since: Note | None
+
+
 class Verification(Walk):
     """One verification of the log in a file."""
 
-    def __init__(self, log: Standing, keys: Keys, anchored: tuple[Note, ...], since: Note | None) -> None:
-        super().__init__(log)
+    def __init__(self, log: Standing, known: Known, headway: Headway, *, whole: bool) -> None:
+        super().__init__(log, headway=headway)
         self._file = log
-        self._keys = keys
-        self._anchored = anchored
-        self._since = since
-        self._whole = since is None
+        self._keys = known.keys
+        self._anchored = known.anchored
+        self._since = known.since
+        self._whole = whole
+        self._passed: stored.Passed = {}
+        self._keyed = 0
+        """How many of the records that were passed over have a key."""
 
     async def verdict(self) -> Verdict:
         """Verify, and say what was found."""
         await self._prepare()
-        if self._since is not None:
+        if self._since is not None and not self._whole:
             await self._skip(self._since.checkpoint.size)
         await self.on()
         await self._file.hold()
@@ -116,7 +148,9 @@ class Verification(Walk):
         return await self._said()
 
     async def seen(self, records: Sequence[Record]) -> None:
-        await stored.check_keys(self._file, records)
+        await stored.check_keys(
+            self._file, [(one.key, one.position) for one in records if one.key is not None]
+        )
 
     async def _prepare(self) -> None:
         """Gather, at one moment, what others say that the log is or was."""
@@ -134,22 +168,31 @@ class Verification(Walk):
             Claim(one.tree.size, one.tree.root, f"{FOLDED} {view}") for view, one in views.items()
         ]
         self.claims.sort(key=lambda claim: claim.size)
-        for view, one in views.items() if self._whole else ():
-            mark = partial(stored.check_kept, self._file, view, one, self.rebuild)
+        for view, one in views.items():
+            mark = partial(stored.check_kept, self._file, view, one, self.rebuild, whole=self._whole)
             self.marks.setdefault(one.tree.size, []).append(mark)
 
     async def _skip(self, size: int) -> None:
         """Let leaves pass whose records were verified before; the checkpoint says if they are the same."""
         while self.tree.size < size:
-            rows = await self._file.ask(LEAVES, (self.tree.size, size, LEAVES_AT_ONCE))
-            for place, (position, _) in enumerate(rows, start=self.tree.size + 1):
-                if position != place:
-                    raise LogDamaged(f"position {place} is missing", position=place)
+            rows = await self._file.ask(PASSED, (self.tree.size, size, PASSED_AT_ONCE))
             if not rows:
                 break
-            self.claim([leaf for _, leaf in rows])
+            await self._pass(rows)
+            self.headway("reading leaves", self.tree.size, size)
         self.folded = self.tree.size
+        self.rebuild.before = SOMEBODY
         await self.rebuild.define()
+
+    async def _pass(self, rows: Sequence[tuple[int, bytes, int, int, str | None]]) -> None:
+        for place, (position, *_) in enumerate(rows, start=self.tree.size + 1):
+            if position != place:
+                raise LogDamaged(f"position {place} is missing", position=place)
+        self.claim([leaf for _, leaf, *_ in rows])
+        self._passed.update({stream: (version, position) for position, _, stream, version, _ in rows})
+        used = [(key, position) for position, *_, key in rows if key is not None]
+        await stored.check_keys(self._file, used)
+        self._keyed += len(used)
 
     async def _stored(self) -> None:
         """Compare what is kept beside the records."""
@@ -160,10 +203,9 @@ class Verification(Walk):
                 f"the log ends at {self.tree.size}; {claim.by} knows it at {claim.size}",
                 position=self.tree.size + 1,
             )
-        await stored.check_heads(log, rebuild, whole=self._whole)
+        await stored.check_heads(log, rebuild, self._passed)
         await stored.check_names(log, rebuild, whole=self._whole)
-        if self._whole:
-            await stored.check_key_count(log, rebuild)
+        await stored.check_spare_keys(log, self._keyed + rebuild.keyed)
         await stored.check_layout(log)
         await stored.check_pages(log)
 

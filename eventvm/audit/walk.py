@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from eventvm.audit.checkpoint import Claim
 from eventvm.audit.rebuild import Rebuild
 from eventvm.errors import LogDamaged
+from eventvm.headway import Headway, untold
 from eventvm.log import PAGE, EventLog, Replay
 from eventvm.merkle import Tree
 from eventvm.record import Record
@@ -16,8 +17,9 @@ Mark = Callable[[], Awaitable[None]]
 class Walk:
     """Goes on from wherever it stands to the present end of the log, as often as it is asked to."""
 
-    def __init__(self, log: EventLog, claims: Iterable[Claim] = ()) -> None:
+    def __init__(self, log: EventLog, claims: Iterable[Claim] = (), headway: Headway = untold) -> None:
         self.log = log
+        self.headway = headway
         self.rebuild = Rebuild(log)
         self.tree = Tree()
         self.claims = sorted(claims, key=lambda claim: claim.size)
@@ -44,6 +46,7 @@ class Walk:
         try:
             async for records in replay:
                 await self._page(records)
+                self.headway("verifying", self.folded, replay.until)
         except LogDamaged as problem:
             if problem.position or self.tree.size != self.folded or self.folded >= replay.until:
                 raise

@@ -11,6 +11,7 @@ from eventvm.audit.changes import Change, changed, parted
 from eventvm.audit.cloudevents import public
 from eventvm.cli import moment, place, reading, sheet
 from eventvm.cli.paper import Paper
+from eventvm.cli.progress import Progress
 from eventvm.cli.sheet import Column, Row
 from eventvm.errors import BadInput
 from eventvm.logs import open_log
@@ -68,7 +69,8 @@ async def _moments(
 
 async def _files(paper: Paper, options: argparse.Namespace) -> int:
     async with open_log(options.one, read_only=True) as one, open_log(options.other, read_only=True) as other:
-        at = await parted(one, other)
+        with Progress() as progress:
+            at = await parted(one, other, progress.tell)
         before, after = Pasts(brief=True), Pasts(brief=True)
         await reading.read(one, before.apply)
         await reading.read(other, after.apply)

@@ -14,9 +14,11 @@ from eventvm.audit.rounds import rounds
 from eventvm.audit.standing import Standing
 from eventvm.cli import place, sheet
 from eventvm.cli.paper import Paper
+from eventvm.cli.progress import Progress
 from eventvm.cli.sheet import Column
 from eventvm.clock import Clock
 from eventvm.errors import BadInput, EventvmError, NotALog
+from eventvm.headway import Headway
 from eventvm.logs import MEMORY, located
 from eventvm.logs.sqlite_reader import holds_anything
 from eventvm.providers.rundir import state_directory
@@ -47,7 +49,9 @@ async def examined(paper: Paper, options: argparse.Namespace) -> int:
         Column("what is so", lambda row: paper.ink(row["what"])),
     )
     shown = sheet.Sheet(paper, options.output, columns)
-    found = [one async for one in _findings(_file(options)) if not (options.quiet and one.level == "well")]
+    with Progress() as progress:
+        told = [one async for one in _findings(_file(options), progress.tell)]
+    found = [one for one in told if not (options.quiet and one.level == "well")]
     for one in found:
         shown.add(msgspec.to_builtins(one))
     shown.end("all is well")
@@ -65,7 +69,7 @@ def _file(options: argparse.Namespace) -> Path:
     return located(url) if url else state_directory() / "eventvm.db"
 
 
-async def _findings(path: Path) -> AsyncIterator[Finding]:
+async def _findings(path: Path, headway: Headway) -> AsyncIterator[Finding]:
     for finding in checkup(path):
         yield finding
     try:
@@ -79,7 +83,7 @@ async def _findings(path: Path) -> AsyncIterator[Finding]:
         yield wrong("log", str(problem), hint or "run `eventvm log verify`, and compare with a backup")
         return
     try:
-        async for finding in rounds(log, Clock().now(), held=held_by(path) is not None):
+        async for finding in rounds(log, Clock().now(), held=held_by(path) is not None, headway=headway):
             yield finding
     except (EventvmError, sqlite3.Error) as problem:
         yield wrong("log", str(problem), "run `eventvm log verify`, and compare with a backup")

@@ -11,8 +11,10 @@ from eventvm import times
 from eventvm.audit.cloudevents import public
 from eventvm.cli import moment, reading, sheet
 from eventvm.cli.paper import Paper
+from eventvm.cli.progress import Progress
 from eventvm.cli.sheet import Column, Row, Sheet
 from eventvm.events import Unknown, why
+from eventvm.headway import Headway
 from eventvm.log import PAGE, EventLog
 from eventvm.past import Naming, when
 from eventvm.record import Record
@@ -55,7 +57,8 @@ async def events(paper: Paper, options: argparse.Namespace) -> int:
         told = Told(
             log, Sheet(paper, options.output, _columns(paper)), _wanted(options.type, stream, since, asked.at)
         )
-        last = await told.past(options.after, asked.known)
+        with Progress(beside=paper) as progress:
+            last = await told.past(options.after, asked.known, progress.tell)
         if options.follow and not asked.past:
             await told.follow(last)
         told.sheet.end("no such record")
@@ -89,7 +92,7 @@ class Told:
         self._wanted = wanted
         self._naming = Naming()
 
-    async def past(self, after: int, known: int | None) -> int:
+    async def past(self, after: int, known: int | None, headway: Headway) -> int:
         """Show what is there, a page at a time, so that no log is too long."""
         until = self._log.tree.size if known is None else known
         while after < until:
@@ -98,6 +101,7 @@ class Told:
                 await self._show(record)
             after = page.position
             self.sheet.flush()
+            headway("reading", after, until)
         return after
 
     async def follow(self, after: int) -> None:

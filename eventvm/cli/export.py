@@ -6,12 +6,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from eventvm.audit.forms import FORMS, Form, Scope
 from eventvm.audit.taking import Others, taken
-from eventvm.cli import moment, place, reading
+from eventvm.cli import backup, moment, place, reading, sheet
 from eventvm.cli.input import begun
 from eventvm.cli.paper import Paper
 from eventvm.cli.progress import Progress
+from eventvm.errors import BadInput
 from eventvm.log import EventLog, Replay
 from eventvm.logs.importing import import_events, import_log
 from eventvm.logs.part import written
@@ -53,6 +56,7 @@ def _export(verbs: Any) -> None:
     verb.add_argument("--since", type=moment.moment, metavar="WHEN", help="only what was so since then")
     verb.add_argument("--until", type=moment.moment, metavar="WHEN", help="only what was so before then")
     place.describe(verb)
+    sheet.describe(verb, *sheet.PLAIN)
     verb.set_defaults(run=lambda options, paper: export(paper, options))
 
 
@@ -66,6 +70,7 @@ def _import(verbs: Any) -> None:
     )
     verb.add_argument("source", metavar="SRC", help="the export; `-` for the input")
     verb.add_argument("destination", metavar="DST", type=Path, help="a file that does not exist yet")
+    sheet.describe(verb, *sheet.PLAIN)
     verb.set_defaults(run=lambda options, paper: imported(paper, options))
 
 
@@ -74,16 +79,20 @@ def _import(verbs: Any) -> None:
 
 async def export(paper: Paper, options: argparse.Namespace) -> int:
     """Write records out, one at a time."""
+    if options.to is None and options.output != "table":
+        raise BadInput("-o tells of the file that was written; name it with --to")
     async with reading.opened(options) as (log, _):
         wanted = await Wanted.asked(log, options)
-        texts = _texts(log, await _origin(log), FORMS[options.form], wanted)
+        origin, replay = await _origin(log), Replay(log)
+        form = FORMS[options.form](Scope(origin, replay.until, log.tree.root.hex(), wanted.all))
         if options.to is None:
-            async for text in texts:
+            async for text in _texts(replay, form, wanted, Progress(beside=paper)):
                 paper.text(text)
-        else:
-            with written(options.to, MODE) as part, part.open("w", encoding="utf-8", newline="") as file:
-                async for text in texts:
-                    file.write(text)
+            return 0
+        with written(options.to, MODE) as part, part.open("w", encoding="utf-8", newline="") as file:
+            async for text in _texts(replay, form, wanted, Progress()):
+                file.write(text)
+    _say(paper, options, form)
     return 0
 
 
@@ -92,18 +101,25 @@ async def _origin(log: EventLog) -> str:
     return (await read_head(log)).origin
 
 
-async def _texts(log: EventLog, origin: str, kind: type[Form], wanted: "Wanted") -> AsyncIterator[str]:
+async def _texts(replay: Replay, form: Form, wanted: "Wanted", progress: Progress) -> AsyncIterator[str]:
     """Write the log as it is now; what is appended meanwhile is not in it."""
-    replay, tree = Replay(log), log.tree
-    form = kind(Scope(origin, tree.size, tree.root.hex(), wanted.all))
     yield form.opening()
-    with Progress("exporting", tree.size) as progress:
+    with progress:
         async for records in replay:
             for record in records:
                 if text := form.take(record, wanted=wanted(record)):
                     yield text
-            progress.reach(records[-1].position)
+            progress.tell("exporting", records[-1].position, replay.until)
     yield form.closing()
+
+
+def _say(paper: Paper, options: argparse.Namespace, form: Form) -> None:
+    size = options.to.stat().st_size
+    if options.output == "table":
+        paper.line(f"{paper.ink(options.to)}: {form.records:,} records, {size:,} bytes")
+        return
+    told = {"path": str(options.to), "as": options.form, "records": form.records, "bytes": size}
+    sheet.one(paper, options.output, told | msgspec.to_builtins(form.scope))
 
 
 class Wanted:
@@ -146,12 +162,11 @@ class Wanted:
 
 async def imported(paper: Paper, options: argparse.Namespace) -> int:
     """Take an export in, and say what was written."""
-    with begun(options.source) as file:
-        export = taken(file)
-        others = isinstance(export, Others)
-        made = await (import_events if others else import_log)(export, options.destination)  # type: ignore[arg-type]
-    paper.line(
-        f"{paper.ink(made.path)}: {made.records:,} records, {made.size_bytes:,} bytes, {made.seconds:.2f} s"
-    )
-    paper.line(f"root {made.root.hex()}")
+    with begun(options.source) as file, Progress() as progress:
+        export, path = taken(file), options.destination
+        if isinstance(export, Others):
+            made = await import_events(export, path, headway=progress.tell)
+        else:
+            made = await import_log(export, path, progress.tell)
+    backup.say(paper, options.output, made)
     return 0

@@ -6,11 +6,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from eventvm.cli import integrity, sheet
 from eventvm.cli.paper import Paper
+from eventvm.cli.sheet import Row
 from eventvm.errors import BadInput
 from eventvm.providers.rundir import state_directory
 from eventvm.signing import keys
 from eventvm.signing.keys import SIGNING_KEY, Keys, public_file, trusted
+from eventvm.signing.note import PublicKey
 
 FILE = "signing.key"
 
@@ -29,7 +32,8 @@ def describe(verbs: Any) -> None:
         verb.add_argument(
             "--key", metavar="FILE", type=Path, help=f"which key (default: what {SIGNING_KEY} says)"
         )
-        verb.set_defaults(run=run, name="")
+        sheet.describe(verb, *(sheet.FORMS if run is _show else sheet.PLAIN))
+        verb.set_defaults(run=integrity.told(run), name="")
         if run is not _show:
             verb.add_argument(
                 "--name", default="", help="what signatures say who signed, such as ops.example.com"
@@ -38,25 +42,39 @@ def describe(verbs: Any) -> None:
 
 async def _generate(options: argparse.Namespace, paper: Paper) -> int:
     path = _file(options)
-    _tell(paper, path, keys.generate(path, options.name or f"{socket.gethostname()}/eventvm"))
-    paper.line(f"sign with it: export {SIGNING_KEY}={paper.ink(path.absolute())}")
+    known = keys.generate(path, options.name or f"{socket.gethostname()}/eventvm")
+    _tell(paper, options.output, path, known)
+    if options.output == "table":
+        paper.line(f"sign with it: export {SIGNING_KEY}={paper.ink(path.absolute())}")
     return 0
 
 
 async def _rotate(options: argparse.Namespace, paper: Paper) -> int:
     path = _file(options)
-    _tell(paper, path, keys.rotate(path, options.name))
+    _tell(paper, options.output, path, keys.rotate(path, options.name))
     return 0
 
 
 async def _show(options: argparse.Namespace, paper: Paper) -> int:
     path = _file(options)
-    for key in trusted(path if path.suffix == ".pub" else public_file(path)):
-        paper.line(paper.ink(key))
+    known = trusted(path if path.suffix == ".pub" else public_file(path))
+    if options.output == "table":
+        for key in known:
+            paper.line(paper.ink(key))
+    else:
+        sheet.shown(paper, options.output, (), map(_key, known))
     return 0
 
 
-def _tell(paper: Paper, path: Path, known: Keys) -> None:
+def _key(key: PublicKey) -> Row:
+    return {"key": str(key), "name": key.name, "id": key.id.hex()}
+
+
+def _tell(paper: Paper, form: str, path: Path, known: Keys) -> None:
+    if form != "table":
+        row = {"private": str(path), "public": str(public_file(path)), "follows": len(known) - 1}
+        sheet.one(paper, form, row | _key(known[-1]))
+        return
     paper.line(f"{paper.ink(path)}: the private key, which nobody but you can read")
     paper.line(f"{paper.ink(public_file(path))}: the public key, for whoever verifies")
     paper.line(paper.ink(known[-1]))

@@ -107,9 +107,17 @@ async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog, pasts
 
 
 def _show(paper: Paper, options: argparse.Namespace, pasts: Pasts, asked: reading.Asked) -> None:
-    wanted = [past for past in pasts if _wanted(past.machine, options)]
+    asked_for = [past for past in pasts if _wanted(past.machine, options)]
+    wanted = [past for past in asked_for if options.all or past.machine.living]
     rows = (_row(past, asked) for past in sorted(wanted, key=lambda past: past.machine.name))
-    sheet.shown(paper, options.output, _columns(paper), rows, "no machines")
+    sheet.shown(paper, options.output, _columns(paper), rows, _nothing(len(asked_for)))
+
+
+def _nothing(ended: int) -> str:
+    """Say that there is no machine to show; if there were some once, how they are shown."""
+    if not ended:
+        return "no machines"
+    return f"no living machines; {ended:,} {'has' if ended == 1 else 'have'} ended: --all shows them"
 
 
 def _row(past: Past, asked: reading.Asked) -> Row:
@@ -121,8 +129,7 @@ def _row(past: Past, asked: reading.Asked) -> Row:
 def _wanted(machine: Machine, options: argparse.Namespace) -> bool:
     definition = machine.rules.definition
     return (
-        (options.all or machine.living)
-        and options.phase in (None, machine.phase, definition.title(machine.phase))
+        options.phase in (None, machine.phase, definition.title(machine.phase))
         and options.lifecycle in (None, machine.rules.name)
         and machine.name.startswith(options.prefix)
         and all(has(machine.spec.labels, label) for label in options.label)

@@ -10,6 +10,7 @@ from eventvm.cli import place, reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.progress import Progress
 from eventvm.engine.cells import Cells
+from eventvm.headway import Headway
 from eventvm.log import EventLog, Replay
 from eventvm.logs.sqlite_reader import SqliteReader
 from eventvm.machine import Machine
@@ -31,16 +32,17 @@ def describe(verbs: Any) -> None:
         epilog="example: eventvm log replay --log fleet.db",
     )
     place.describe(verb)
-    sheet.describe(verb, "table", "json", "jsonl")
+    sheet.describe(verb, *sheet.PLAIN)
     verb.set_defaults(run=lambda options, paper: replay(paper, options))
 
 
 async def replay(paper: Paper, options: argparse.Namespace) -> int:
     """Rebuild, compare, and say what differs."""
     async with reading.opened(options) as (log, _):
-        rebuilt = Rebuilt(log)
-        await rebuilt.catch_up()
-        wrong = [difference async for difference in rebuilt.differences()]
+        with Progress() as progress:
+            rebuilt = Rebuilt(log, progress.tell)
+            await rebuilt.catch_up()
+            wrong = [difference async for difference in rebuilt.differences()]
     fleet = rebuilt.fleet
     told = {
         "records": fleet.position, "machines": len(fleet.machines),
@@ -70,8 +72,9 @@ def _say(paper: Paper, told: dict[str, Any]) -> None:
 class Rebuilt:
     """All views, folded again."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, headway: Headway) -> None:
         self._log = log
+        self._headway = headway
         self.fleet = Fleet()
         self._born: dict[str, int] = {}
         self._keys = Keys()
@@ -81,11 +84,10 @@ class Rebuilt:
     async def catch_up(self) -> None:
         """Fold what the log holds by now and was not folded yet."""
         self._replay = Replay(self._log, self._replay.tree if self._replay else None)
-        with Progress("replaying", self._replay.until) as progress:
-            async for records in self._replay:
-                for record in records:
-                    self._fold(record)
-                progress.reach(self.fleet.position)
+        async for records in self._replay:
+            for record in records:
+                self._fold(record)
+            self._headway("replaying", self.fleet.position, self._replay.until)
         self.root = self._replay.tree.root.hex()
 
     def _fold(self, record: Record) -> None:
@@ -107,7 +109,7 @@ class Rebuilt:
 
     async def _in_the_view(self, size: int) -> AsyncIterator[str]:
         """Compare what an engine would open with; where it is further on, with what was so by then."""
-        cells = Cells(self._log)
+        cells = Opening(self._log, self._headway)
         await cells.load()
         await self.catch_up()
         machines = [cell.machine for cell in cells.living.values()]
@@ -138,16 +140,29 @@ class Rebuilt:
             for key, position in rows:
                 keys.add(key, position)
             last = rows[-1][0]
+            self._headway("comparing keys", keys.count, self._keys.count)
         return keys
 
     async def _wrong_names(self) -> list[str]:
         """List names that lead elsewhere; what a living engine has just moved is looked at again."""
         for _ in range(AGAIN):
-            wrong = [name async for name in wrong_names(self._log, self.fleet)]
+            wrong = [name async for name in wrong_names(self._log, self.fleet, self._headway)]
             if not wrong or self._log.tree.size == self.fleet.position:
                 break
             await self.catch_up()
         return wrong
+
+
+class Opening(Cells):
+    """What an engine would open with, and how far that has come."""
+
+    def __init__(self, log: EventLog, headway: Headway) -> None:
+        super().__init__(log)
+        self._headway = headway
+
+    async def _apply(self, record: Record) -> None:
+        await super()._apply(record)
+        self._headway("opening", record.position, self._log.tree.size)
 
 
 class Keys:
@@ -155,7 +170,9 @@ class Keys:
 
     def __init__(self) -> None:
         self.sum = 0
+        self.count = 0
 
     def add(self, key: str, position: int) -> None:
         """Take one more."""
+        self.count += 1
         self.sum = (self.sum + int.from_bytes(sha256(f"{position} {key}".encode()).digest())) % 2**256

@@ -12,6 +12,8 @@ from eventvm.errors import plain
 
 Row = dict[str, Any]
 FORMS = ("table", "json", "jsonl", "csv")
+PLAIN = ("table", "json", "jsonl")
+"""The forms of what is one thing."""
 
 
 class Column(NamedTuple):

@@ -109,6 +109,19 @@ SUBSCRIPTIONS = 10_000
 OBSERVERS = 1000
 """Observers of one engine."""
 
+# --- through the socket of an engine
+
+CALLERS = 1000
+"""Processes that use another one's engine at the same time."""
+CALLER_REQUESTS = 1000
+"""Requests of one of them that are under way; it is heard again once one of these is answered."""
+REQUESTS_ASKED = 100_000
+"""Requests of one process that wait for the answers of another one's engine."""
+REQUEST_BYTES = 2_097_152
+"""A request to another process's engine, as a line of JSON."""
+ANSWER_BYTES = 67_108_864
+"""An answer of it; it was done, and what a longer one would tell is in the log."""
+
 _SHOWN = 80
 _NAME = re.compile(r"(?=[^A-Za-z0-9]*[A-Za-z0-9])[A-Za-z0-9_.:/-]*\Z")
 

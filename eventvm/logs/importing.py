@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from eventvm.clock import Clock
 from eventvm.errors import BadExport, BadInput, LogUnavailable
 from eventvm.events import Imported, LifecycleDefined
+from eventvm.headway import Headway, untold
 from eventvm.log import Append, Backup, Holder
 from eventvm.logs.filesystem import file_at, refuse_network
 from eventvm.logs.group_commit import BATCH_RECORDS, NOBODY, Batch, Head
@@ -62,23 +63,25 @@ class Made(Struct, frozen=True):
 Fill = Callable[[SqliteLog, Stopped], Awaitable[None]]
 
 
-async def import_log(source: Source, destination: str | Path) -> Backup:
+async def import_log(source: Source, destination: str | Path, headway: Headway = untold) -> Backup:
     """Make a log of what was exported of one, the same in everything; the file must not exist yet."""
-    return await _made(destination, source.origin, partial(_copied, source))
+    return await _made(destination, source.origin, partial(_copied, source), headway)
 
 
-async def import_events(claims: Claims, destination: str | Path, actor: str = "import") -> Backup:
+async def import_events(
+    claims: Claims, destination: str | Path, actor: str = "import", headway: Headway = untold
+) -> Backup:
     """Make a log of other systems' events, one stream for each source; the file must not exist yet."""
-    return await _made(destination, "", partial(_claimed, claims, actor))
+    return await _made(destination, "", partial(_claimed, claims, actor), headway)
 
 
-async def _made(destination: str | Path, origin: str, fill: Fill) -> Backup:
+async def _made(destination: str | Path, origin: str, fill: Fill, headway: Headway) -> Backup:
     path = file_at(destination)
     refuse_network(path)
-    return await apart(partial(_written, path, origin, fill))
+    return await apart(partial(_written, path, origin, fill, headway))
 
 
-def _written(path: Path, origin: str, fill: Fill, stopped: Stopped) -> Backup:
+def _written(path: Path, origin: str, fill: Fill, headway: Headway, stopped: Stopped) -> Backup:
     began = time.monotonic()
     refuse_taken(path)
     lock = FileLock.take(path)
@@ -88,7 +91,7 @@ def _written(path: Path, origin: str, fill: Fill, stopped: Stopped) -> Backup:
                 f"{lock.path} says that another log, {lock.origin}, lived at {path}; name another path"
             )
         with written(path, MODE) as part:
-            made = asyncio.run(_filled(part, origin, fill, stopped))
+            made = asyncio.run(_filled(part, origin, fill, stopped, headway))
             size = part.stat().st_size
         lock.mark(made.origin)
     finally:
@@ -96,14 +99,14 @@ def _written(path: Path, origin: str, fill: Fill, stopped: Stopped) -> Backup:
     return Backup(str(path), made.tree.size, size, made.tree.root, time.monotonic() - began)
 
 
-async def _filled(part: Path, origin: str, fill: Fill, stopped: Stopped) -> Made:
+async def _filled(part: Path, origin: str, fill: Fill, stopped: Stopped, headway: Headway) -> Made:
     log = await SqliteLog.open(part, spare=False)
     try:
         log.begin()
         if origin:
             await log.be(origin)
         await fill(log, stopped)
-        return Made(await checked(log, stopped), origin or log.lock.origin)
+        return Made(await checked(log, stopped, headway), origin or log.lock.origin)
     finally:
         await log.close()
 

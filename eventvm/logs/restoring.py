@@ -9,6 +9,7 @@ from pathlib import Path
 from eventvm.clock import Clock
 from eventvm.errors import BadInput, NotALog
 from eventvm.events import LogRestored
+from eventvm.headway import Headway, untold
 from eventvm.log import RESTORED, Append, Backup, last_of
 from eventvm.logs.filesystem import file_at, refuse_network
 from eventvm.logs.lock import FileLock
@@ -21,7 +22,9 @@ from eventvm.signing.keys import named
 ORIGIN = "SELECT origin FROM tree"
 
 
-async def restore(source: str | Path, destination: str | Path, *, clock: Clock | None = None) -> Backup:
+async def restore(
+    source: str | Path, destination: str | Path, *, clock: Clock | None = None, headway: Headway = untold
+) -> Backup:
     """Make a log of a backup, verified whole, in a file that does not exist yet.
 
     It keeps its origin, and one record more says that it was restored.
@@ -29,7 +32,7 @@ async def restore(source: str | Path, destination: str | Path, *, clock: Clock |
     whence, path = file_at(source), file_at(destination)
     refuse_network(path)
     origin = await _origin(whence)
-    return await apart(partial(_restored, whence, path, origin, clock or Clock()))
+    return await apart(partial(_restored, whence, path, origin, clock or Clock(), headway=headway))
 
 
 async def _origin(source: Path) -> str:
@@ -44,15 +47,17 @@ async def _origin(source: Path) -> str:
         await log.close()
 
 
-def _restored(source: Path, destination: Path, origin: str, clock: Clock, stopped: Stopped) -> Backup:
+def _restored(
+    source: Path, destination: Path, origin: str, clock: Clock, stopped: Stopped, *, headway: Headway
+) -> Backup:
     began = time.monotonic()
     refuse_taken(destination)
     lock = FileLock.take(destination)
     try:
         _refuse_other(lock, destination, origin)
         with written(destination, stat.S_IMODE(source.stat().st_mode)) as part:
-            vacuum(source, part, stopped)
-            tree = asyncio.run(_marked(part, origin, clock, stopped))
+            vacuum(source, part, stopped, headway)
+            tree = asyncio.run(_marked(part, origin, clock, stopped, headway))
             size = part.stat().st_size
         lock.mark(origin)
     finally:
@@ -68,11 +73,11 @@ def _refuse_other(lock: FileLock, destination: Path, origin: str) -> None:
         )
 
 
-async def _marked(part: Path, origin: str, clock: Clock, stopped: Stopped) -> Tree:
+async def _marked(part: Path, origin: str, clock: Clock, stopped: Stopped, headway: Headway) -> Tree:
     """Verify the copy whole, take what was folded from it away, and have it say that it was restored."""
     log = await SqliteLog.open(part, clock=clock.wall, spare=False, signing=named())
     try:
-        await checked(log, stopped)
+        await checked(log, stopped, headway)
         await log.forget()
         log.begin()
         before = await last_of(log, RESTORED)

@@ -36,6 +36,7 @@ from eventvm.errors import (
     NotALog,
 )
 from eventvm.events import decode
+from eventvm.headway import Headway, untold
 from eventvm.log import PAGE, Append, Backup, EventLog, Holder, Kept, Replay, Ticket, paged
 from eventvm.logs.filesystem import file_at
 from eventvm.logs.migrations import MIGRATIONS
@@ -157,9 +158,9 @@ class SqliteReading(ABC):
             rows += some
         return rows
 
-    async def backup(self, destination: Path) -> Backup:
+    async def backup(self, destination: Path, headway: Headway = untold) -> Backup:
         mode = stat.S_IMODE(self.path.stat().st_mode)
-        return await backed_up(partial(vacuum, self.path), destination, mode)
+        return await backed_up(partial(vacuum, self.path, headway=headway), destination, mode, headway)
 
 
 class SqliteReader(SqliteReading):
@@ -420,7 +421,9 @@ OPCODES = 10_000
 NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 
-async def backed_up(write: Callable[[Path, Stopped], object], destination: Path, mode: int) -> Backup:
+async def backed_up(
+    write: Callable[[Path, Stopped], object], destination: Path, mode: int, headway: Headway = untold
+) -> Backup:
     """Write a log into a new file, read it back whole, and only then let it take its place."""
     path = file_at(destination)
 
@@ -428,19 +431,24 @@ async def backed_up(write: Callable[[Path, Stopped], object], destination: Path,
         began = time.monotonic()
         with written(path, mode) as part:
             write(part, stopped)
-            tree = asyncio.run(verified(part, stopped))
+            tree = asyncio.run(verified(part, stopped, headway))
             size = part.stat().st_size
         return Backup(str(path), tree.size, size, tree.root, time.monotonic() - began)
 
     return await apart(work)
 
 
-def vacuum(source: Path, part: Path, stopped: Stopped) -> None:
+def vacuum(source: Path, part: Path, stopped: Stopped, headway: Headway = untold) -> None:
     """Copy all that is committed in a file by now, at one moment; neither writer nor readers wait."""
     mark = _marked(source)
+
+    def given_up() -> bool:
+        headway("copying bytes", part.stat().st_size, source.stat().st_size)
+        return stopped()
+
     with translated(source), closing(sqlite3.connect(_uri(source, mark.unused), uri=True)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.set_progress_handler(stopped, OPCODES)
+        connection.set_progress_handler(given_up, OPCODES)
         try:
             connection.execute("VACUUM INTO ?", (str(part.absolute()),))
         except sqlite3.OperationalError as problem:
@@ -449,24 +457,25 @@ def vacuum(source: Path, part: Path, stopped: Stopped) -> None:
             raise
     if mark.unused and mark != _marked(source):  # somebody has begun to write: look through their -wal
         os.truncate(part, 0)
-        vacuum(source, part, stopped)
+        vacuum(source, part, stopped, headway)
 
 
-async def verified(path: Path, stopped: Stopped) -> Tree:
+async def verified(path: Path, stopped: Stopped, headway: Headway) -> Tree:
     """Replay a log whole, each leaf checked and the tree compared, and give that tree."""
     log = await SqliteReader.open(path)
     try:
-        return await checked(log, stopped)
+        return await checked(log, stopped, headway)
     finally:
         await log.close()
 
 
-async def checked(log: EventLog, stopped: Stopped) -> Tree:
+async def checked(log: EventLog, stopped: Stopped, headway: Headway) -> Tree:
     """Replay a log whole, while somebody waits for it, and give the tree that was compared."""
     replay = Replay(log)
     async for _ in replay:
         if stopped():
             raise LogUnavailable(f"{log.url} was given up while it was read back")
+        headway("reading back", replay.tree.size, replay.until)
     return replay.tree
 
 

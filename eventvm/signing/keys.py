@@ -4,11 +4,14 @@ The public file holds a line for each key, the oldest first. Behind a successor 
 before it, so whoever trusts the first line can follow to the last.
 """
 
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from eventvm.errors import BadInput
+from eventvm.errors import BadInput, EventvmError
 from eventvm.signing.note import PrivateKey, PublicKey, decoded, encoded, read_private, read_public
 
 Keys = tuple[PublicKey, ...]
@@ -34,13 +37,35 @@ def public_file(path: Path) -> Path:
 
 
 def generate(path: Path, name: str) -> Keys:
-    """Make a key in a file that does not exist yet."""
-    key = PrivateKey.fresh(name)
-    if os.path.lexists(public_file(path)):
-        raise BadInput(f"{public_file(path)} exists already: move it away, or rotate its key")
-    _create(path, key.secret + "\n", 0o600)
-    _create(public_file(path), f"{key.public}\n", 0o644)
+    """Make a key in a file that does not exist yet: it and its public file come into being, or neither.
+
+    The private key takes its name last. What was cut short before has signed nothing, and is begun anew.
+    """
+    key, part, public = PrivateKey.fresh(name), _part(path), public_file(path)
+    with _alone(path):
+        _refuse_taken(path, "a key is never overwritten")
+        _forget(path)
+        _refuse_taken(public, "move it away, or rotate its key")
+        try:
+            _write(part, key.secret + "\n", 0o600)
+            _replace(public, f"{key.public}\n", 0o644)
+            part.rename(path)
+        except BaseException:
+            _forget(path)
+            raise
+        _sync(path.parent)
     return (key.public,)
+
+
+def _forget(path: Path) -> None:
+    """Take away what is there of a key that has never taken its name."""
+    part, public = _part(path), public_file(path)
+    with suppress(BadInput):
+        if _text(public) == f"{_private(part).public}\n":
+            public.unlink()
+            _sync(path.parent)  # before nobody can tell any more whose it was
+    for one in (part, _part(public)):
+        one.unlink(missing_ok=True)
 
 
 def rotate(path: Path, name: str = "") -> Keys:
@@ -48,16 +73,17 @@ def rotate(path: Path, name: str = "") -> Keys:
 
     What is cut short is taken up again: the new key is kept aside until the public file names it.
     """
-    old, aside = load(path), path.with_name(path.name + ".new")
-    if not aside.exists():
-        _create(aside, PrivateKey.fresh(name or old.key.public.name).secret + "\n", 0o600)
-    new = _private(aside).public
-    if new != old.keys[-1]:
-        before = old.key.public
-        vouched = encoded(before.id + old.key.signature(succession(before, new)))
-        _replace(public_file(path), f"{_text(public_file(path))}{new} {vouched}\n", 0o644)
-    aside.rename(path)
-    _sync(path.parent)
+    with _alone(path):
+        old, aside = load(path), path.with_name(path.name + ".new")
+        if not aside.exists():
+            _replace(aside, PrivateKey.fresh(name or old.key.public.name).secret + "\n", 0o600)
+        new = _private(aside).public
+        if new != old.keys[-1]:
+            before = old.key.public
+            vouched = encoded(before.id + old.key.signature(succession(before, new)))
+            _replace(public_file(path), f"{_text(public_file(path))}{new} {vouched}\n", 0o644)
+        aside.rename(path)
+        _sync(path.parent)
     return trusted(public_file(path))
 
 
@@ -130,27 +156,50 @@ def _text(path: Path) -> str:
         raise BadInput(f"{path} cannot be read ({why}); `eventvm keys generate` makes a key") from None
 
 
-def _create(path: Path, text: str, mode: int) -> None:
-    """Write a file that did not exist, on the disk before anybody relies on it."""
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Be the only one who makes keys in a directory; what it does not take is said in a sentence."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        _sync(path.parent)
-    except FileExistsError:
-        raise BadInput(f"{path} exists already; a key is never overwritten") from None
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # another host's file system may lock no directory
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as problem:
+        if isinstance(problem, EventvmError):
+            raise
         why = getattr(problem, "strerror", None) or problem
         raise BadInput(f"{path} cannot be written: {why}") from None
 
 
+def _refuse_taken(path: Path, instead: str) -> None:
+    if os.path.lexists(path):
+        raise BadInput(f"{path} exists already: {instead}")
+
+
+def _part(path: Path) -> Path:
+    """Name the file that is to take a name once it is whole."""
+    return path.with_name(path.name + ".part")
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a file anew, on the disk before anybody relies on it."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    _sync(path.parent)
+
+
 def _replace(path: Path, text: str, mode: int) -> None:
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    _create(part, text, mode)
-    part.rename(path)
+    """Write a file whole or not at all."""
+    _write(_part(path), text, mode)
+    _part(path).rename(path)
+    _sync(path.parent)
 
 
 def _sync(directory: Path) -> None:

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Raw
 
 from eventvm import limits
+from eventvm.address import bound, owner, remove, socket_of, trusted
 from eventvm.commands import Create
 from eventvm.engine import Engine, Handle
 from eventvm.engine.orphans import owner_of
@@ -32,7 +33,6 @@ from eventvm.log import EventLog
 from eventvm.provider import Provider
 from eventvm.shelter import sheltered
 from eventvm.wire import words
-from eventvm.wire.address import bound, owner, remove, socket_of, trusted
 from eventvm.wire.terms import check, completed
 from eventvm.wire.words import (
     Adopt,
@@ -50,10 +50,6 @@ from eventvm.wire.words import (
 
 logger = logging.getLogger("eventvm")
 
-CALLERS = 1000
-"""Processes that are connected at the same time."""
-REQUESTS = 1000
-"""Requests of one of them that are under way; it is not listened to until one of these is answered."""
 HELLO_SECONDS = 10.0
 """How long somebody may stay who does not say who it is."""
 FAREWELL_SECONDS = 1.0
@@ -77,11 +73,13 @@ class Door:
 
         def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             caller = Caller(engine, self._terms, reader, writer)
-            caller.staying = asyncio.ensure_future(caller.stay(crowded=len(self._callers) >= CALLERS))
+            caller.staying = asyncio.ensure_future(caller.stay(others=len(self._callers)))
             caller.staying.add_done_callback(lambda _: self._callers.discard(caller))
             self._callers.add(caller)
 
-        self._server = await asyncio.start_unix_server(enter, sock=self._socket, limit=words.LINE_BYTES)
+        self._server = await asyncio.start_unix_server(
+            enter, sock=self._socket, limit=limits.REQUEST_BYTES - 1
+        )
 
     async def close(self) -> None:
         """Let nobody in any more, and give who is there the answers that there are."""
@@ -124,17 +122,17 @@ class Caller:
         self._terms = terms
         self._reader = reader
         self._writer = writer
-        self._room = asyncio.Semaphore(REQUESTS)
+        self._room = asyncio.Semaphore(limits.CALLER_REQUESTS)
         self._answering: set[asyncio.Task[None]] = set()
         self.staying: asyncio.Task[None]
         """Its task, which ends when it goes away or is sent away."""
 
-    async def stay(self, *, crowded: bool) -> None:
+    async def stay(self, *, others: int) -> None:
         """Listen until it goes away or says what nobody understands."""
         try:
-            self._admit(crowded=crowded)
+            self._admit(others)
             await self._greet()
-            while line := await self._reader.readline():
+            while line := await self._heard():
                 await self._take(line)
         except (EventvmError, msgspec.MsgspecError, ValueError, TimeoutError) as problem:
             await self._refuse(problem)
@@ -143,10 +141,10 @@ class Caller:
         finally:
             self._writer.close()
 
-    def _admit(self, *, crowded: bool) -> None:
+    def _admit(self, others: int) -> None:
         if not trusted(owner(self._writer.get_extra_info("socket")), os.geteuid()):
             raise BadInput("the log belongs to another user")
-        limits.room(CALLERS if crowded else 0, CALLERS, "processes that use this engine")
+        limits.room(others, limits.CALLERS, "processes that use this engine")
 
     async def _greet(self) -> None:
         async with asyncio.timeout(HELLO_SECONDS):
@@ -161,6 +159,12 @@ class Caller:
         self._engine.check_open()
         check(hello.terms, self._terms, self._engine)
         await self._say(words.line(self._welcome(hello)))
+
+    async def _heard(self) -> bytes:
+        try:
+            return await self._reader.readline()
+        except ValueError:
+            raise BadInput(f"the request has no end; {words.TAKEN}") from None
 
     def _welcome(self, hello: Hello) -> Welcome:
         """Tell it the definitions that it cannot know: those that were given here, or of another release."""
@@ -196,7 +200,7 @@ class Caller:
             if not isinstance(problem, EventvmError):
                 logger.exception("a request of another process failed")
             said = Answer(asked.id, failure=words.failure(problem))
-        await self._say(words.line(said))
+        await self._say(words.answered(said))
 
     async def _say(self, line: bytes) -> None:
         with suppress(OSError):

@@ -11,15 +11,11 @@ from typing import Any
 import msgspec
 
 from eventvm import limits
+from eventvm.address import owner, reached, socket_of, trusted
 from eventvm.errors import BadInput, Closed
 from eventvm.wire import words
-from eventvm.wire.address import owner, reached, socket_of, trusted
 from eventvm.wire.words import WIRE, Ask, Hello, Terms, Welcome
 
-ANSWER_BYTES = 1 << 26
-"""One line from an engine: the report of a look at a large fleet is the longest."""
-REQUESTS = 100_000
-"""Requests of one process that wait for their answers."""
 WELCOME_SECONDS = 60.0
 """How long an engine may take to load its log before it answers."""
 
@@ -45,7 +41,7 @@ class Line:
     async def dial(cls, log: Path, terms: Terms) -> "Line":
         """Reach the engine that holds a log; OSError or EOFError where there is none that answers."""
         with reached(socket_of(log)) as address:
-            reader, writer = await asyncio.open_unix_connection(address, limit=ANSWER_BYTES)
+            reader, writer = await asyncio.open_unix_connection(address, limit=limits.ANSWER_BYTES)
         line = cls(reader, writer)
         try:
             _refuse_stranger(writer, log)
@@ -75,7 +71,7 @@ class Line:
         """Send a request at once, and give its answer to come; Lost where none will."""
         if self.lost:
             raise Closed
-        limits.room(len(self._asked), REQUESTS, "requests to the engine that holds the log")
+        limits.room(len(self._asked), limits.REQUESTS_ASKED, "requests to the engine that holds the log")
         self._count += 1
         written = words.asked(self._count, request)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

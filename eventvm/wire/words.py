@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import Raw, Struct
 
+from eventvm import limits
 from eventvm.commands import Clone, Command, Create
 from eventvm.engine import Receipt, Report
 from eventvm.engine.orphans import Orphan
@@ -15,8 +16,7 @@ from eventvm.spec import Spec
 
 WIRE = 1
 """The version of these words; it rises when an older side would misread them."""
-LINE_BYTES = 1 << 21
-"""One line to an engine; the body of an event, which is what a command becomes, has half of it."""
+TAKEN = f"an engine is told at most {limits.REQUEST_BYTES:,} at a time"
 
 
 class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -212,6 +212,18 @@ def asked(number: int, request: Ask) -> bytes:
         written = line(Asked(number, Raw(encode(request))))
     except (TypeError, ValueError, OverflowError) as problem:
         raise BadInput(f"it cannot be written: {problem}") from problem
-    if len(written) > LINE_BYTES:
-        raise BadInput(f"it takes {len(written)} bytes; an engine is told at most {LINE_BYTES} at a time")
+    if len(written) > limits.REQUEST_BYTES:
+        raise BadInput(f"the request takes {len(written):,} bytes; {TAKEN}")
     return written
+
+
+def answered(answer: Answer) -> bytes:
+    """Write an answer; of one that is too long only that is told."""
+    written = line(answer)
+    if len(written) <= limits.ANSWER_BYTES:
+        return written
+    problem = EventvmError(
+        f"it was done, and the answer takes {len(written):,} bytes; another process is told at most "
+        f"{limits.ANSWER_BYTES:,} at a time, and the log all of it"
+    )
+    return line(Answer(answer.id, failure=failure(problem)))

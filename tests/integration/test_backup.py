@@ -160,11 +160,11 @@ async def test_a_backup_that_is_stopped_while_it_is_read_back_leaves_nothing(pat
     """Between the copy and its place stands the verification; a cancellation there leaves nothing either."""
     reading, honest = threading.Event(), sqlite_reader.verified
 
-    async def slow(part, stopped):
+    async def slow(part, stopped, headway):
         reading.set()
         while not stopped():
             await anyio.lowlevel.checkpoint()
-        return await honest(part, stopped)
+        return await honest(part, stopped, headway)
 
     monkeypatch.setattr(sqlite_reader, "verified", slow)
     async with open_log(path) as log:
@@ -213,7 +213,7 @@ async def test_a_killed_backup_leaves_no_destination_and_the_next_one_begins_ane
 from pathlib import Path
 from eventvm.logs import sqlite_reader
 
-async def killing(part, stopped):
+async def killing(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 sqlite_reader.verified = killing
 
@@ -357,11 +357,11 @@ async def test_a_cancelled_restore_leaves_nothing(path, backed, monkeypatch):
     """While the copy is verified, too; neither a log nor its lock."""
     reading, honest = threading.Event(), restoring.checked
 
-    async def slow(log, stopped):
+    async def slow(log, stopped, headway):
         reading.set()
         while not stopped():
             await anyio.lowlevel.checkpoint()
-        return await honest(log, stopped)
+        return await honest(log, stopped, headway)
 
     monkeypatch.setattr(restoring, "checked", slow)
     restored = asyncio.ensure_future(restore(backed, path.with_name("new.db")))

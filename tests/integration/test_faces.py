@@ -1,5 +1,6 @@
 """Pictures, lifecycles, the doctor and completion, each as a process: right, wrong, empty, missing, held."""
 
+import asyncio
 import json
 import os
 import pty
@@ -13,6 +14,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+import eventvm
+from eventvm.address import socket_of
 from eventvm.lifecycle import Rules, encode
 from eventvm.lifecycles import LIFECYCLES
 
@@ -281,6 +284,16 @@ def test_a_socket_is_knocked_at(place, tmp_path):
         (tmp_path / "demo.db.socket").chmod(0o666)
         assert levels(found(tmp_path, code=1))["socket"] == "wrong"
     (tmp_path / "demo.db.socket").unlink()
+
+
+@pytest.mark.parametrize("name", ["log.db", "n" * 120])
+async def test_the_socket_of_a_log_with_a_long_path_is_found(tmp_path, name):
+    """Where its engine has it: its name may be a hash, and no address may hold its path."""
+    deep = tmp_path.joinpath(*("d" * 60 for _ in range(4)))
+    deep.mkdir(parents=True)
+    async with eventvm.open(deep / name):
+        rows = await asyncio.to_thread(found, tmp_path, url=str(deep / name))
+        assert ("socket", "well", f"{socket_of(deep / name).name} answers", "") in rows
 
 
 def test_a_record_from_the_future_is_told(tmp_path):

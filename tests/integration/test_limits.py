@@ -3,16 +3,21 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 import eventvm
 from eventvm import Spec, commands, limits
+from eventvm.address import socket_of
 from eventvm.engine import Engine
-from eventvm.errors import BadInput, DefinitionRefused, EffectFailed, Overloaded, WaitTimeout
+from eventvm.engine.orphans import Orphan
+from eventvm.errors import BadInput, DefinitionRefused, EffectFailed, EventvmError, Overloaded, WaitTimeout
 from eventvm.events import Transitioned, encode
 from eventvm.lifecycle import Lifecycle, Recorded
 from eventvm.lifecycle import encode as written
@@ -22,6 +27,9 @@ from eventvm.observation import End, Evidence, Instant, Observation, Observed
 from eventvm.providers.simulated import Script, Simulated
 from eventvm.spec import Drive, Interface, Secret
 from eventvm.tables import Fact
+from eventvm.wire.line import Line
+from eventvm.wire.words import Answer, Refusal, Terms, line
+from eventvm.wire.words import encode as encoded
 
 LIMITS = {name: value for name, value in vars(limits).items() if name[0] != "_" and isinstance(value, int)}
 TABLE = Path(__file__).parents[2] / "docs" / "limits.md"
@@ -45,7 +53,8 @@ class Held(Simulated):
 class Bench:
     """An engine with a machine of each kind, and what a trial needs of them."""
 
-    def __init__(self, engine, world):
+    def __init__(self, engine, world, path):
+        self.path = path
         self.engine = engine
         self.log = engine.log
         self.world = world
@@ -77,7 +86,7 @@ async def bench(request, tmp_path):
     url = "memory:" if request.param == "memory" else tmp_path / "log.db"
     world = Held()
     async with eventvm.open(url, providers=[world], grace_seconds=0) as engine:
-        yield Bench(engine, world)
+        yield Bench(engine, world, tmp_path / "log.db")
 
 
 # --- one trial for each limit: something of just this size
@@ -335,6 +344,71 @@ async def subscriptions(bench, size):
     assert len(held) == size
 
 
+async def callers(bench, size):
+    """Come, all but the last without a word."""
+    silent = [await asyncio.open_unix_connection(socket_of(bench.path)) for _ in range(size - 1)]
+    try:
+        await (await Line.dial(bench.path, Terms())).hang_up()
+    finally:
+        for _, writer in silent:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def caller_requests(bench, size):
+    machine = await bench.new()
+    async with eventvm.open(bench.path) as guest:
+        there = await guest.machine(machine.name)
+        bench.world.gate.clear()
+        asked = [asyncio.create_task(there.start()) for _ in range(size)]
+        cell, heard = machine._cell, min(size, limits.CALLER_REQUESTS)
+        try:
+            while 1 + len(cell.queue or ()) < heard:
+                await anyio.lowlevel.checkpoint()
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
+            assert 1 + len(cell.queue) == heard
+        finally:
+            bench.world.gate.set()
+            answers = await asyncio.gather(*asked)
+    assert {answer.phase for answer in answers} == {"running"}
+
+
+async def requests_asked(bench, size):
+    async with eventvm.open(bench.path) as guest:
+        waiting = dict.fromkeys(range(-size, -1))
+        guest._line._asked.update(waiting)
+        try:
+            await guest.orphans()
+        finally:
+            for number in waiting:
+                del guest._line._asked[number]
+
+
+async def request_bytes(bench, size):
+    line = await Line.dial(bench.path, Terms())
+    line._writer.write(b'{"id":1,"request":{"type":"discover"}}'.ljust(size - 1) + b"\n")
+    said = msgspec.json.decode(await line._reader.readline(), type=Answer | Refusal)
+    await line.hang_up()
+    if said.failure is not None:
+        raise said.failure.raised()
+
+
+async def answer_bytes(bench, size):
+    def told(letters):
+        return (Orphan("simulated", "x" * letters),)
+
+    async def orphans():
+        return told(size - len(written(told(0))))
+
+    def written(found):
+        return line(Answer(1, Raw(encoded(found))))
+
+    bench.engine.orphans = orphans
+    async with eventvm.open(bench.path) as guest:
+        assert len(written(await guest.orphans())) == size
+
+
 async def observers(bench, size):
     forgets = []
     try:
@@ -345,6 +419,11 @@ async def observers(bench, size):
             forget()
 
 
+SOCKET = {
+    "CALLERS": callers, "CALLER_REQUESTS": caller_requests, "REQUESTS_ASKED": requests_asked,
+    "REQUEST_BYTES": request_bytes, "ANSWER_BYTES": answer_bytes,
+}  # fmt: skip
+"""What another process may ask of an engine, which has to hold a file for that."""
 TRIALS = {
     "NAME_CHARACTERS": name, "REASON_CHARACTERS": reason, "KEY_CHARACTERS": key, "ACTOR_CHARACTERS": actor,
     "PHASE_CHARACTERS": phase_characters, "WORD_CHARACTERS": word, "PATH_CHARACTERS": path, "LABELS": labels,
@@ -358,9 +437,20 @@ TRIALS = {
     "ARGUMENTS": arguments, "ARGUMENT_CHARACTERS": argument, "VARIABLES": variables,
     "WAITERS": waiters, "WAITERS_OF_MACHINE": waiters_of_machine, "SUBSCRIPTIONS": subscriptions,
     "OBSERVERS": observers,
-}  # fmt: skip
+} | SOCKET  # fmt: skip
 CUT = {"DETAIL_CHARACTERS": detail, "FAULT_CHARACTERS": fault}
 """What a provider says is not refused for its length."""
+REFUSED = [limit for limit in TRIALS if limit not in ("CALLER_REQUESTS", "ANSWER_BYTES")]
+"""One who asks too much at once is heard later; what was done is not refused for its answer."""
+
+
+def tried(limits_):
+    """Name each limit with the stores that it is tried on."""
+    stores = [(limit, store) for limit in limits_ for store in ("memory", "sqlite")]
+    return [one for one in stores if one[0] not in SOCKET or one[1] == "sqlite"]
+
+
+each = partial(pytest.mark.parametrize, ("limit", "bench"), indirect=["bench"])
 
 
 def test_every_limit_has_a_trial():
@@ -375,13 +465,13 @@ def test_every_limit_is_in_the_table():
     assert told == LIMITS
 
 
-@pytest.mark.parametrize("limit", LIMITS)
+@each(tried(LIMITS))
 async def test_what_is_at_a_limit_is_taken(bench, limit):
     """And what is taken replays."""
     await {**TRIALS, **CUT}[limit](bench, LIMITS[limit])
 
 
-@pytest.mark.parametrize("limit", TRIALS)
+@each(tried(REFUSED))
 async def test_what_is_beyond_a_limit_is_refused(bench, limit):
     """With a sentence, at once; and what refused it appends nothing."""
     with pytest.raises((BadInput, Overloaded, DefinitionRefused)) as refused:
@@ -396,6 +486,19 @@ async def test_what_is_beyond_a_limit_is_refused(bench, limit):
 @pytest.mark.parametrize("limit", CUT)
 async def test_what_a_provider_says_at_length_is_cut(bench, limit):
     await CUT[limit](bench, LIMITS[limit] + 1)
+
+
+@each(tried(["CALLER_REQUESTS"]))
+async def test_who_asks_too_much_at_once_is_heard_later(bench, limit):
+    """None of it is lost."""
+    await SOCKET[limit](bench, LIMITS[limit] + 1)
+
+
+@each(tried(["ANSWER_BYTES"]))
+async def test_an_answer_that_is_too_long_is_told_to_be(bench, limit):
+    """What it answers was done, and whoever asked goes on."""
+    with pytest.raises(EventvmError, match="it was done, and the answer takes 67,108,865 bytes"):
+        await SOCKET[limit](bench, LIMITS[limit] + 1)
 
 
 ODD = ("a\n", "a\nb", "a\0", "\x1b[2J", "\u202ea", "\ud800", "\u200b", "\x7f", 7, True, b"a", ["a"])

@@ -257,6 +257,16 @@ def test_explain_names_the_records_of_each_sentence(place):
     assert {position for one in told for position in one["positions"]} <= known
 
 
+def test_where_all_have_ended_a_list_says_how_they_are_shown(place):
+    """And how many of those that were asked for; to a program they are no rows."""
+    told = [row["name"] for row in rows(place, "list", "--all", "--prefix", "job-2")]
+    assert told == ["job-2"]
+    said = run(place, "list", "--prefix", "job-2").stdout
+    assert said == "no living machines; 1 has ended: --all shows them\n"
+    assert run(place, "list", "--prefix", "nobody").stdout == "no machines\n"
+    assert rows(place, "list", "--prefix", "job-2") == []
+
+
 def test_what_is_listed_can_be_narrowed(place):
     """By phase, lifecycle, label and the beginning of the name."""
     named = lambda *order: [row["name"] for row in rows(place, "list", *order)]  # noqa: E731  # said four times

@@ -3,15 +3,17 @@
 import asyncio
 import os
 import random
+import re
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from msgspec.structs import replace
-from tampering import contents, goes_on, lived, opened, rehash
+from tampering import SPEC, contents, goes_on, lived, opened, rehash
 
 import eventvm
+from eventvm import Simulated
 from eventvm.audit import rebuild
 from eventvm.audit.checkpoint import anchor, read_anchor
 from eventvm.audit.verify import file_verified, verified
@@ -382,38 +384,160 @@ async def test_13_a_checkpoint_that_was_changed_is_forged(path, keys, size, chan
 # --- what is kept beside the records
 
 
+OTHER = "(SELECT max(id) FROM streams)"
+"""The machine that does nothing any more, so that only a whole verification reads its records."""
+LAID_OUT = "is missing, or is not what this format has"
 BESIDE = {
-    "a head that goes back": "UPDATE heads SET position = 2, version = 1 WHERE stream = 2",
-    "a head that is gone": "DELETE FROM heads WHERE stream = 2",
-    "a head too many": "INSERT INTO heads VALUES (77, 1, 1)",
-    "a stream without records": "INSERT INTO streams VALUES (77, 'x')",
-    "a name of another": "UPDATE names SET stream = 'x' WHERE name = 'api-2'",
-    "a name let go": "UPDATE names SET held = 0 WHERE name = 'api-2'",
-    "a name reserved": "UPDATE names SET reserved = 'x' WHERE name = 'api-2'",
-    "a name that is gone": "DELETE FROM names WHERE name = 'api-2'",
-    "a name too many": "INSERT INTO names VALUES ('x', 'x', 1, '')",
-    "a key that leads elsewhere": "UPDATE keys SET position = 3 WHERE key = 'start-api'",
-    "a key that is gone": "DELETE FROM keys WHERE key = 'start-api'",
-    "a key too many": "INSERT INTO keys VALUES ('x', 3)",
-    "a frontier": "UPDATE tree SET frontier = zeroblob(length(frontier))",
-    "a root": "UPDATE tree SET root = zeroblob(32)",
-    "a size": "UPDATE tree SET size = size - 1",
-    "another log's origin": "UPDATE tree SET origin = 'x'",
-    "a kept part": "UPDATE kept SET bytes = zeroblob(9) WHERE part = 2",
-    "a kept part that is gone": "DELETE FROM kept WHERE part = 2",
-    "another log's origin, which nobody has signed": "DELETE FROM checkpoints; UPDATE tree SET origin = 'x'",
-    "a checkpoint under another key": "UPDATE checkpoints SET key = '00000000'",
-    "a guard that is gone": "DROP TRIGGER records_are_not_updated",
-    "a guard too many": "CREATE TRIGGER x AFTER INSERT ON records BEGIN DELETE FROM keys; END",
+    "streams: one without records": ("INSERT INTO streams VALUES (77, 'x')", "the stream x is kept", 0),
+    "heads: one goes back": (
+        "UPDATE heads SET position = 2, version = 1 WHERE stream = 2",
+        "is kept at 2, the log says 27",
+        27,
+    ),
+    "heads: one of who does nothing any more goes back": (
+        f"UPDATE heads SET position = 24, version = 12 WHERE stream = {OTHER}",
+        "is kept at 24, the log says 25",
+        25,
+    ),
+    "heads: another version": ("UPDATE heads SET version = 4 WHERE stream = 2", "is kept at 27", 27),
+    "heads: one is gone": ("DELETE FROM heads WHERE stream = 2", "is not kept, the log says 27", 27),
+    "heads: one too many": ("INSERT INTO heads VALUES (77, 1, 1)", "4 heads are kept for 3 streams", 0),
+    "names: one of another": (
+        "UPDATE names SET stream = 'x' WHERE name = 'api-2'",
+        "'api-2' is kept as x's",
+        8,
+    ),
+    "names: one let go": (
+        "UPDATE names SET held = 0 WHERE name = 'api-2'",
+        "'api-2' is kept as let go by",
+        8,
+    ),
+    "names: one reserved": (
+        "UPDATE names SET reserved = 'x' WHERE name = 'api-2'",
+        "'api-2' is kept as .*, reserved for x",
+        8,
+    ),
+    "names: one is gone": ("DELETE FROM names WHERE name = 'api-2'", "'api-2' is not kept", 8),
+    "names: one too many": (
+        "INSERT INTO names SELECT 'x', stream, 1, '' FROM streams WHERE id = 2",
+        "'x' is kept as .*nobody's",
+        0,
+    ),
+    "names: one held after the end": (
+        "UPDATE names SET held = 1 WHERE name = 'web-2'",
+        "'web-2' is kept as",
+        25,
+    ),
+    "names: one of nobody": ("INSERT INTO names VALUES ('x', 'x', 1, '')", "'x' is kept as x's", 0),
+    "keys: one leads elsewhere": (
+        "UPDATE keys SET position = 3 WHERE key = 'start-api'",
+        "'start-api' at position 4 is kept for 3",
+        4,
+    ),
+    "keys: one is gone": ("DELETE FROM keys WHERE key = 'start-web'", "'start-web' .* is kept for none", 15),
+    "keys: one too many": ("INSERT INTO keys VALUES ('x', 3)", "'x' is kept for position 3, whose record", 0),
+    "tree: its frontier": (
+        "UPDATE tree SET frontier = zeroblob(length(frontier))",
+        "contradicts its own root",
+        0,
+    ),
+    "tree: its root": ("UPDATE tree SET root = zeroblob(32)", "contradicts its own root", 0),
+    "tree: its size": ("UPDATE tree SET size = size - 1", "holds 27 records, its tree 26", 27),
+    "tree: its origin": ("UPDATE tree SET origin = 'x'", "says that it is the log x; its lock", 0),
+    "tree: its origin, which nobody has signed": (
+        "DELETE FROM checkpoints; UPDATE tree SET origin = 'x'",
+        "says that it is the log x; its lock",
+        0,
+    ),
+    "tree: it is gone": ("DELETE FROM tree", "has lost its tree", 0),
+    "kept: a part": (
+        "UPDATE kept SET bytes = zeroblob(9) WHERE part = 2",
+        "machines.2 is not what was kept",
+        0,
+    ),
+    "kept: a part is gone": ("DELETE FROM kept WHERE part = 2", "machines.2 is not what was kept", 0),
+    "kept: its size": ("UPDATE kept SET size = size - 1", "machines.2 is not what was kept", 0),
+    "checkpoints: one under another key": (
+        "UPDATE checkpoints SET key = '00000000'",
+        "the key 00000000 is not signed by it",
+        0,
+    ),
+    "checkpoints: one that is none": ("UPDATE checkpoints SET note = 'x'", "cannot be read", 0),
+    "guards: one is gone": (
+        "DROP TRIGGER records_are_not_updated",
+        f"the trigger records_are_not_updated {LAID_OUT}",
+        0,
+    ),
+    "guards: one too many": (
+        "CREATE TRIGGER x AFTER INSERT ON records BEGIN DELETE FROM keys; END",
+        "the trigger x is none",
+        0,
+    ),
+    "the view for people": ("DROP VIEW log; CREATE VIEW log AS SELECT 1", f"the view log {LAID_OUT}", 0),
+    "an index": ("DROP INDEX names_by_stream", f"the index names_by_stream {LAID_OUT}", 0),
 }
+"""For each edit beside the records: what is said of it, and the position that is named."""
+ASLEEP = {"names: one held after the end", "names: one of nobody"}
+"""The names of machines that have not moved are left to the next whole verification, as their bodies are."""
 
 
-@pytest.mark.parametrize("change", BESIDE)
-async def test_what_is_kept_beside_the_records_is_compared_with_a_rebuild(path, change):
-    """Heads, names, keys, tree, views and the guards themselves: each is what the records make of it."""
+@pytest.fixture(scope="module")
+def longer(shelf, tmp_path_factory):
+    """The log after one thing more, and what it was known to be before that."""
+    place = tmp_path_factory.mktemp("longer")
+    shutil.copytree(shelf, place, dirs_exist_ok=True)
+    note = read_note(asyncio.run(file_verified(place / "log.db")).note)
+    assert asyncio.run(goes_on(place / "log.db", place / "ops.key")) == note.checkpoint.size + 2 == 27
+    return place, note
+
+
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "part"])
+@pytest.mark.parametrize("edit_", BESIDE)
+async def test_what_is_kept_beside_the_records_is_compared_with_a_rebuild(longer, tmp_path, edit_, part):
+    """Each table, as anybody edits it with sqlite3: the sentence names it, whole or from a checkpoint on."""
+    place, note = longer
+    shutil.copytree(place, tmp_path, dirs_exist_ok=True)
+    path, known = tmp_path / "log.db", {"since": note} if part else {}
+    await missed(path, **known)
+    deed, said, position = BESIDE[edit_]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.executescript(BESIDE[change])
-    await found(path)
+        connection.executescript(deed)
+    if part and edit_ in ASLEEP:
+        await missed(path, **known)
+    else:
+        assert re.search(said, str(await found(path, position, **known)))
+
+
+def test_every_table_beside_the_records_is_edited(path):
+    """A new one has to be thought of."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = {
+            name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        }
+    assert tables - {"records"} == {edit_.partition(":")[0] for edit_ in BESIDE if ":" in edit_} - {"guards"}
+
+
+async def test_names_that_were_reserved_or_let_go_since_a_checkpoint_are_right(tmp_path):
+    """Whoever held one before it, and whether that came to anything or not."""
+    path, world = tmp_path / "log.db", Simulated()
+    async with eventvm.open(path, providers=[world]) as engine:
+        for name in ("a", "b", "c"):
+            await (await engine.create(name, SPEC, lifecycle="microvm")).start()
+        await (await engine.machine("a")).rename("free")
+    note = read_note((await file_verified(path)).note)
+    for name, to, fault in (("b", "a", "fail"), ("b", "a", "hang"), ("c", "d", "fail")):
+        async with eventvm.open(path, providers=[world], grace_seconds=0) as engine:
+            world.script(name, "rename", fault)
+            with suppress(EventvmError):
+                await (await engine.machine(name)).rename(to, wait=fault == "fail")
+            await missed(path, since=note)
+    async with eventvm.open(path, providers=[world]) as engine:
+        await engine.reconcile()
+        await (await engine.machine("c")).destroy(force=True)
+    await missed(path, since=note)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE names SET held = 1 - held WHERE name = 'c'")
+    await found(path, since=note)
 
 
 async def test_an_index_that_lies_is_found(path, keys):
@@ -431,15 +555,19 @@ async def test_an_index_that_lies_is_found(path, keys):
     await found(path, 0, LogDamaged, keys=keys)
 
 
-async def test_a_kept_view_that_is_whole_and_untrue_is_found(path, keys):
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "part"])
+async def test_a_kept_view_that_is_whole_and_untrue_is_found(longer, tmp_path, part):
     """Its seal is no secret: what it says is compared with the machines at its position."""
+    place, note = longer
+    path = tmp_path / "log.db"
+    shutil.copy(place / "log.db", path)
     log = await SqliteLog.open(path)
     kept = await log.kept("machines.2")
-    changed = tuple(part.replace(b"running", b"stopped") for part in kept.parts)
+    changed = tuple(one.replace(b"stopped", b"running") for one in kept.parts)
     assert changed != kept.parts
     await log.keep("machines.2", kept.tree, changed)
     await log.close()
-    assert "kept view" in str(await found(path, keys=keys))
+    assert "kept view" in str(await found(path, 27, since=note if part else None))
 
 
 # --- records that are hashed and signed as they should be, and say what nobody may say

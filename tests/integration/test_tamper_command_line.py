@@ -1,6 +1,7 @@
 """The verbs that verify, prove, anchor and sign, each as a process: what they say, and how they end."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -163,6 +164,15 @@ def test_what_cannot_be_done_is_said_in_one_sentence(place, order):
 def test_a_damaged_log_is_told_by_its_first_bad_position(place):
     """In the sentence itself."""
     assert "position 9 " in refused(place, 7, "log", "verify", "--log", "bad.db")
+
+
+def test_a_damaged_log_is_told_to_a_program_as_well(place):
+    """On the output, in the form that it asked for; the exit code is the same."""
+    done = ordered(place, "log", "verify", "--log", "bad.db", "-o", "jsonl")
+    assert done.returncode == 7
+    row = json.loads(done.stdout)
+    assert (row["right"], row["position"]) == (False, 9)
+    assert row["what"] in done.stderr
 
 
 def test_an_empty_log_is_right_and_can_be_anchored_and_signed(place):

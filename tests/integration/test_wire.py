@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import eventvm
-from eventvm import Simulated, Spec, errors
+from eventvm import Simulated, Spec, address, errors, limits
 from eventvm.clock import Clock
 from eventvm.errors import (
     BadInput,
@@ -29,9 +29,9 @@ from eventvm.errors import (
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.logs import open_log
 from eventvm.providers.simulated import Script
-from eventvm.wire import address, words
+from eventvm.wire import words
 from eventvm.wire.guest import Guest, whoever
-from eventvm.wire.words import LINE_BYTES, WIRE, Hello, Terms
+from eventvm.wire.words import WIRE, Hello, Terms
 
 SIMULATED = Spec(provider="simulated")
 
@@ -471,7 +471,7 @@ async def test_a_line_without_an_end_is_refused_once_it_is_too_long(path):
     """The engine holds no more of it than one line may have."""
     async with both(path) as (_, guest):
         raw = await Raw.come(path)
-        raw.writer.write(b"x" * (LINE_BYTES + 70_000))
+        raw.writer.write(b"x" * (limits.REQUEST_BYTES + 70_000))
         assert b"refusal" in await raw.ended()
         assert (await guest.create("web", SIMULATED)).phase == "created"
 
@@ -512,7 +512,7 @@ async def test_who_never_listens_delays_nobody(path, monkeypatch):
 
 async def test_a_caller_has_only_so_much_under_way(path, world, monkeypatch):
     """What it asks beyond that is not heard before something of it is answered."""
-    monkeypatch.setattr("eventvm.wire.door.REQUESTS", 2)
+    monkeypatch.setattr(limits, "CALLER_REQUESTS", 2)
     world.always("*", "start", Script(seconds=0.05))
     async with both(path, world) as (_, guest):
         machines = [await guest.create(name, SIMULATED) for name in ("a", "b", "c")]

@@ -192,7 +192,7 @@ class Cut(Exception):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("step", ["_create", "_replace", "_sync"])
+@pytest.mark.parametrize("step", ["_write", "_replace", "_sync"])
 def test_a_rotation_that_is_cut_short_is_taken_up_again(path, monkeypatch, step):
     """Wherever it stops there is a key that signs, and the next rotation ends what was begun."""
     generate(path, "ops")
