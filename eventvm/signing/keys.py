@@ -158,7 +158,7 @@ def _text(path: Path) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Be the only one who makes keys in a directory; what it does not take is said in a sentence."""
+    """Be the only one who makes keys in a directory; what the file system refuses is said in a sentence."""
     try:
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -16,7 +16,8 @@ from eventvm.spec import Spec
 
 WIRE = 1
 """The version of these words; it rises when an older side would misread them."""
-TAKEN = f"an engine is told at most {limits.REQUEST_BYTES:,} at a time"
+TAKEN = f"an engine is told at most {limits.REQUEST_BYTES:,} bytes at a time"
+"""What is said of a request that is too long."""
 
 
 class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):

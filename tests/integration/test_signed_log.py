@@ -197,14 +197,14 @@ async def test_what_has_come_since_a_checkpoint_is_verified_alone(path, key, key
 SINCE = {
     "a record that came since": ("UPDATE records SET actor = 'eve' WHERE position = {size} + 1", 1),
     "one before it, of a machine that has moved": ("UPDATE records SET actor = 'eve' WHERE position = 3", 3),
-    "a leaf before it": ("UPDATE records SET leaf = zeroblob(32) WHERE position = 20", 1),
+    "a leaf before it": ("UPDATE records SET leaf = zeroblob(32) WHERE position = 20", 20),
     "one before it that is gone": ("DELETE FROM records WHERE position = 20", 20),
 }
 
 
 @pytest.mark.parametrize("damage", SINCE)
 async def test_damage_is_found_from_a_checkpoint_on(path, key, damage):
-    """In what has come since, in what that follows from, and in the leaves of all."""
+    """In what has come since, in what that follows from, and in the leaves of all; at its own position."""
     statement, position = SINCE[damage]
     size = await lived(path, key)
     since = read_note((await file_verified(path)).note)
