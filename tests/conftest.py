@@ -5,12 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package: what they share is found so
 
 from leftovers import groups, left
 
 pytest_plugins = ["eventvm.testing.plugin"]
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")  # how fast this machine is just now is no law
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
 

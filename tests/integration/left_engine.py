@@ -44,14 +44,17 @@ async def read(engine: eventvm.Engine) -> None:
         pass
 
 
+def cancel_soon(task: asyncio.Task) -> None:
+    """Cancel at some moment, and once more while the first time is still being heard."""
+    loop, chance = asyncio.get_running_loop(), random.Random(SEED)
+    first = chance.uniform(0.05, 0.3)
+    loop.call_later(first, task.cancel)
+    loop.call_later(first + chance.uniform(0, 0.02), task.cancel)
+
+
 async def main() -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    if HOW == "cancel":
-        chance = random.Random(SEED)
-        first = chance.uniform(0.05, 0.3)
-        loop.call_later(first, task.cancel)
-        loop.call_later(first + chance.uniform(0, 0.02), task.cancel)
     world = Simulated()
     for call in ("create", "start", "stop", "destroy"):
         world.always("*", call, Script(seconds=0.002))
@@ -60,6 +63,8 @@ async def main() -> None:
         async with eventvm.open(PATH, providers=[world], grace_seconds=0.1) as engine:
             nobody = await engine.machine("nobody")
             strays = [asyncio.create_task(stray(one)) for one in (read(engine), nobody.wait("running"))]
+            if HOW == "cancel":
+                cancel_soon(task)
             async with asyncio.TaskGroup() as tasks:
                 for at in range(CALLERS):
                     tasks.create_task(work(engine, f"{SEED}-{at}"))
