@@ -97,11 +97,10 @@ def counted(past: Past, asked: Asked) -> tuple[Interval, ...]:
 
 def parts(pasts: Iterable[Past], asked: Asked) -> Iterator[Part]:
     """Cut what was counted to the window, to its days or months, and to the time that a label was had."""
-    machines = list(pasts)
-    windows = list(_windows(machines, asked))
-    for past in machines:
-        labelled = list(_labelled(past, asked))
-        for interval in counted(past, asked):
+    for past in pasts:
+        intervals = counted(past, asked)
+        windows, labelled = list(_windows(intervals, asked)), list(_labelled(past, asked))
+        for interval in intervals:
             if asked.meter in ("", interval.meter):
                 yield from _cut(past, interval, windows, labelled, asked.as_of.wall)
 
@@ -132,24 +131,25 @@ def has(labels: dict[str, str], wanted: str) -> bool:
     return key in labels and (not said or labels[key] == value)
 
 
-def _windows(pasts: list[Past], asked: Asked) -> Iterator[Window]:
-    """Give the windows that are told apart, as far as anything was counted."""
+def _windows(intervals: Iterable[Interval], asked: Asked) -> Iterator[Window]:
+    """Give the windows that are told apart, as far as a machine was counted in them."""
     unit: Unit | None = "day" if "day" in asked.keys else "month" if "month" in asked.keys else None
     if unit is None:
         yield asked.window
         return
-    ones = [one for past in pasts for one in counted(past, asked)]
-    if not ones:
+    spans = [
+        (one.begin, max(asked.as_of.wall, one.begin) if one.end is None else one.end) for one in intervals
+    ]
+    if not spans:
         return
-    ends = (max(asked.as_of.wall, one.begin) if one.end is None else one.end for one in ones)
-    extent = asked.window.meets(Window(min(one.begin for one in ones), max(ends) + 1))
-    if extent is not None:
+    whole = Window(min(begin for begin, _ in spans), max(end for _, end in spans) + 1)
+    if (extent := asked.window.meets(whole)) is not None:
         yield from calendar(unit, extent, asked.zone)
 
 
-def totals(pasts: Iterable[Past], asked: Asked) -> dict[Line, Sum]:
-    """Add up the parts of each line."""
-    sums: dict[Line, Sum] = {}
+def totals(pasts: Iterable[Past], asked: Asked, sums: dict[Line, Sum] | None = None) -> dict[Line, Sum]:
+    """Add up the parts of each line, on top of what was added up before."""
+    sums = {} if sums is None else sums
     for part in parts(pasts, asked):
         line = _line(part, asked.keys)
         sums[line] = sums.get(line, Sum()).plus(part.share)

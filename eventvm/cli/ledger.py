@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC
 from functools import partial
 from typing import Any
@@ -13,17 +14,18 @@ from eventvm import limits, times
 from eventvm.audit import moments
 from eventvm.audit.changes import Billed, rebilled
 from eventvm.bill import KEYS, Asked, Line, Part, Sum, parts, totals
-from eventvm.cli import moment, place, reading, sheet
+from eventvm.cli import moment, place, reading, sheet, streams
 from eventvm.cli.paper import Paper
-from eventvm.cli.sheet import Column, Row
+from eventvm.cli.sheet import Column, Row, Sheet
 from eventvm.errors import BadInput, NoSuchMachine
-from eventvm.events import Unknown, why
+from eventvm.events import LifecycleDefined, Unknown, why
 from eventvm.ledger import Entry
 from eventvm.log import EventLog
 from eventvm.past import Past, Pasts
+from eventvm.record import Record
 from eventvm.spec import Shape
 from eventvm.times import briefly, length, rfc3339
-from eventvm.views import tag
+from eventvm.views import Definitions, tag
 from eventvm.windows import Share, Window, month
 
 MACHINES = ("machine", "meter")
@@ -112,14 +114,6 @@ def _bill(options: argparse.Namespace, asked: reading.Asked) -> Asked:
     )  # fmt: skip
 
 
-def _chosen(options: argparse.Namespace, pasts: Pasts) -> list[Past]:
-    """Give the machines that were named, else all."""
-    if not options.names:
-        return list(pasts)
-    find = pasts.known if options.id else pasts.named
-    return [find(name) for name in dict.fromkeys(options.names)]
-
-
 def _window(options: argparse.Namespace) -> Window:
     """Give the window that was asked for; times without an offset, and months, are the zone's."""
     zone = options.zone
@@ -138,9 +132,28 @@ def _window(options: argparse.Namespace) -> Window:
     return Window(begin, end)
 
 
-async def _folded(options: argparse.Namespace) -> tuple[Asked, list[Past]]:
+@asynccontextmanager
+async def _machines(options: argparse.Namespace) -> AsyncIterator[tuple[Asked, AsyncIterator[Past]]]:
+    """Give the machines that were named, else all, each only once the one before it is done with."""
     async with reading.opened(options) as (log, asked):
-        return _bill(options, asked), _chosen(options, await reading.folded(log, asked))
+        chosen = await _chosen(log, options, asked)
+        yield _bill(options, asked), _each(log, asked, chosen if options.names else None)
+
+
+async def _chosen(log: EventLog, options: argparse.Namespace, asked: reading.Asked) -> list[str]:
+    """Give the ids of the machines that were named."""
+    names = dict.fromkeys(options.names)
+    found = [await reading.machine(log, asked, name, by_id=options.id, brief=True) for name in names]
+    return [past.machine.id for past in found]
+
+
+async def _each(log: EventLog, asked: reading.Asked, chosen: list[str] | None) -> AsyncIterator[Past]:
+    if chosen is None:
+        async for past in reading.each(log, asked):
+            yield past
+    else:
+        for id_ in chosen:
+            yield await reading.machine(log, asked, id_, by_id=True)
 
 
 # --- show -----------------------------------------------------------------------------------------------
@@ -148,8 +161,6 @@ async def _folded(options: argparse.Namespace) -> tuple[Asked, list[Past]]:
 
 async def entries(paper: Paper, options: argparse.Namespace) -> int:
     """List entries."""
-    asked, pasts = await _folded(options)
-    rows = (_entry(past, one) for past in pasts for one in past.ledger.known() if _asked_for(asked, one))
     columns = (
         Column("position", lambda row: str(row["position"])),
         Column("machine", lambda row: paper.ink(row["name"], "bold")),
@@ -160,7 +171,13 @@ async def entries(paper: Paper, options: argparse.Namespace) -> int:
         Column("recorded", lambda row: _stamp(row["recorded_at"])),
         Column("corrected by", lambda row: f"#{row['corrected_by']}" if row["corrected_by"] else ""),
     )
-    sheet.shown(paper, options.output, columns, rows, "no entries")
+    shown = Sheet(paper, options.output, columns)
+    async with _machines(options) as (asked, pasts):
+        async for past in pasts:
+            for one in past.ledger.known():
+                if _asked_for(asked, one):
+                    shown.add(_entry(past, one))
+    shown.end("no entries")
     return 0
 
 
@@ -199,8 +216,6 @@ def _stamp(text: str | None) -> str:
 
 async def intervals(paper: Paper, options: argparse.Namespace) -> int:
     """List intervals, cut to the window."""
-    asked, pasts = await _folded(options)
-    rows = map(_interval, parts(pasts, asked))
     columns = (
         Column("machine", lambda row: paper.ink(row["name"], "bold")),
         Column("meter", lambda row: paper.ink(_meter(row))),
@@ -211,7 +226,12 @@ async def intervals(paper: Paper, options: argparse.Namespace) -> int:
         Column("opened by", lambda row: paper.ink(f"{row['start_reason']} #{row['start_position']}")),
         Column("closed by", lambda row: paper.ink(_closed(row))),
     )
-    sheet.shown(paper, options.output, columns, rows, "nothing was counted")
+    shown = Sheet(paper, options.output, columns)
+    async with _machines(options) as (asked, pasts):
+        async for past in pasts:
+            for part in parts([past], asked):
+                shown.add(_interval(part))
+    shown.end("nothing was counted")
     return 0
 
 
@@ -237,21 +257,29 @@ def _interval(part: Part) -> Row:
 
 async def summed(paper: Paper, options: argparse.Namespace) -> int:
     """Add up what lies in the window, line by line."""
-    asked, pasts = await _folded(options)
-    named = {past.machine.id: past for past in pasts}
-    rows = (_total(asked.keys, named, line, whole) for line, whole in totals(pasts, asked).items())
-    columns = tuple(_total_columns(paper, asked.keys))
-    sheet.shown(paper, options.output, columns, rows, "nothing was counted")
+    async with _machines(options) as (asked, pasts):
+        shown = Sheet(paper, options.output, tuple(_total_columns(paper, asked.keys)))
+        sums: dict[Line, Sum] = {}
+        async for past in pasts:
+            if "machine" in asked.keys:  # then no line is anybody else's
+                for line, whole in totals([past], asked).items():
+                    shown.add(_total(asked.keys, past, line, whole))
+            else:
+                totals([past], asked, sums)
+    for line, whole in sums.items():
+        shown.add(_total(asked.keys, None, line, whole))
+    shown.end("nothing was counted")
     return 0
 
 
-def _total(keys: tuple[str, ...], named: dict[str, Past], line: Line, whole: Sum) -> Row:
+def _total(keys: tuple[str, ...], past: Past | None, line: Line, whole: Sum) -> Row:
     row: Row = {}
     labels = iter(line.labels)
     for key in keys:
         match key:
             case "machine":
-                row |= _named(named[line.machine])
+                assert past is not None
+                row |= _named(past)
             case "shape":
                 assert line.shape is not None
                 row |= _shape(line.shape)
@@ -298,11 +326,6 @@ async def diff(paper: Paper, options: argparse.Namespace) -> int:
     if len(moments_known) != 2:  # noqa: PLR2004  # two are compared
         raise BadInput("name two states of knowledge: --known-at A --known-at B; `now` is one")
     options.known_at = None
-    async with reading.opened(options) as (log, asked):
-        one, other = [await known.known(log) for known in moments_known]
-        before, after = [await _shares(log, options, asked, known) for known in (one, other)]
-        found = list(rebilled(before[1], after[1], (one, other)))
-        rows = [await _changed(log, (before[0], after[0]), line) for line in found]
     columns = (
         Column("machine", lambda row: paper.ink(row["name"], "bold")),
         Column("meter", lambda row: paper.ink(_meter(row))),
@@ -311,24 +334,72 @@ async def diff(paper: Paper, options: argparse.Namespace) -> int:
         Column("difference", lambda row: paper.ink(_signed(int(row["difference_ns"])), "yellow")),
         Column("because of", lambda row: paper.ink("; ".join(map(_cause, row["because"])))),
     )
-    sheet.shown(paper, options.output, columns, rows, "no line changed")
-    return 1 if rows else 0
+    shown, changed = Sheet(paper, options.output, columns), False
+    async with reading.opened(options) as (log, asked):
+        one, other = [await known.known(log) for known in moments_known]
+        async for two in _bills(log, options, asked, (one, other)):
+            before, after = two.shares(_bill(options, asked))
+            for line in rebilled(before, after, (one, other)):
+                shown.add(await _changed(log, two.past, line))
+                changed = True
+    shown.end("no line changed")
+    return int(changed)
 
 
-async def _shares(
-    log: EventLog, options: argparse.Namespace, asked: reading.Asked, known: int
-) -> tuple[Pasts, list[Share]]:
-    """Draw the bill up as it was known; a machine that was not known yet has no lines."""
-    pasts = await reading.folded(log, replace(asked, known=known))
+class Bills:
+    """One machine as the log knew it at two positions."""
+
+    def __init__(
+        self, known: tuple[int, int], at: int | None, definitions: Definitions | None = None
+    ) -> None:
+        self._known = known
+        self._two = tuple(Pasts(at, definitions=definitions) for _ in known)
+        self.chosen: tuple[bool, ...] = (True, True)
+        """Of which of the two the bill is asked for."""
+
+    def apply(self, record: Record) -> None:
+        """Let each know the record that knew it."""
+        for known, pasts in zip(self._known, self._two, strict=True):
+            if record.position <= known or isinstance(record.event, LifecycleDefined):
+                pasts.apply(record)
+
+    @property
+    def past(self) -> Past:
+        """Give the machine, as it was known last if it was known at all."""
+        (past,) = self._two[1].machines.values() or self._two[0].machines.values()
+        return past
+
+    def shares(self, asked: Asked) -> tuple[list[Share], ...]:
+        """Draw up both bills."""
+        chosen = zip(self._two, self.chosen, strict=True)
+        return tuple([part.share for part in parts(two if is_ else (), asked)] for two, is_ in chosen)
+
+
+async def _bills(
+    log: EventLog, options: argparse.Namespace, asked: reading.Asked, known: tuple[int, int]
+) -> AsyncIterator[Bills]:
+    """Give the machines of both moments, in the order of their ids."""
+    if not options.names:
+        async for bills in streams.each(log, max(known), lambda found: Bills(known, asked.at, found)):
+            yield bills
+        return
+    chosen = [await _known_then(log, options, replace(asked, known=one)) for one in known]
+    for id_ in sorted({*chosen[0], *chosen[1]}):
+        bills = Bills(known, asked.at)
+        bills.chosen = tuple(id_ in ids for ids in chosen)
+        await reading.apart(log, replace(asked, known=max(known)), {id_: id_}, bills.apply)
+        yield bills
+
+
+async def _known_then(log: EventLog, options: argparse.Namespace, asked: reading.Asked) -> list[str]:
+    """Give the ids of the machines that were named; if one was not known yet, there is no bill of any."""
     try:
-        chosen = _chosen(options, pasts)
+        return await _chosen(log, options, asked)
     except NoSuchMachine:
-        chosen = []
-    return pasts, [part.share for part in parts(chosen, _bill(options, asked))]
+        return []
 
 
-async def _changed(log: EventLog, pasts: tuple[Pasts, Pasts], line: Billed) -> Row:
-    past = pasts[1].machines.get(line.machine) or pasts[0].machines[line.machine]
+async def _changed(log: EventLog, past: Past, line: Billed) -> Row:
     ns = [0 if one is None else one.ns for one in (line.before, line.after)]
     return {
         **_named(past), "meter": line.meter, "subject": line.subject,

@@ -1,8 +1,11 @@
 """`eventvm list`, `show`, `history`, `explain`: machines as they are, or as they were at any moment."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
+
+from msgspec import json
 
 from eventvm import times
 from eventvm.bill import has
@@ -12,7 +15,7 @@ from eventvm.cli.sheet import Column, Row
 from eventvm.explanation import account, explained
 from eventvm.log import EventLog
 from eventvm.machine import Machine
-from eventvm.past import Past, Pasts
+from eventvm.past import Past
 from eventvm.times import SECOND_NS, length
 
 
@@ -72,25 +75,39 @@ def _named(verbs: Any, name: str, does: str, example: str, run: Any) -> None:
 async def listed(paper: Paper, options: argparse.Namespace) -> int:
     """List machines, once or at every change."""
     async with reading.opened(options) as (log, asked):
-        pasts = await reading.folded(log, asked, brief=True)
-        _show(paper, options, pasts, asked)
         if options.watch and not asked.past:
-            await _watch(paper, options, log, pasts)
+            await _watch(paper, options, log)
+        else:
+            await _list_once(paper, options, log, asked)
     return 0
 
 
-async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog, pasts: Pasts) -> None:
+async def _list_once(paper: Paper, options: argparse.Namespace, log: EventLog, asked: reading.Asked) -> None:
+    """Fold the machines one by one, and keep of each that is wanted what is shown, as text."""
+    kept = [
+        (past.machine.name, json.encode(account(past, asked.as_of)))
+        async for past in reading.each(log, asked, brief=True)
+        if _wanted(past.machine, options)
+    ]
+    kept.sort(key=itemgetter(0))
+    _show(paper, options, (json.decode(text) for _, text in kept))
+
+
+async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog) -> None:
     """Show the list whenever the log has gone on; many changes at once are shown once."""
+    now = reading.present()
+    pasts = await reading.folded(log, now, brief=True)
     while True:
+        wanted = [past for past in pasts if _wanted(past.machine, options)]
+        wanted.sort(key=lambda past: past.machine.name)
+        _show(paper, options, (account(past, now.as_of) for past in wanted))
         await log.wait(pasts.position)
         await reading.read(log, pasts.apply, after=pasts.position)
         paper.clear()
-        _show(paper, options, pasts, reading.present())
+        now = reading.present()
 
 
-def _show(paper: Paper, options: argparse.Namespace, pasts: Pasts, asked: reading.Asked) -> None:
-    wanted = [past for past in pasts if _wanted(past.machine, options)]
-    rows = (account(past, asked.as_of) for past in sorted(wanted, key=lambda past: past.machine.name))
+def _show(paper: Paper, options: argparse.Namespace, rows: Iterable[Row]) -> None:
     sheet.shown(paper, options.output, _columns(paper), rows, "no machines")
 
 
@@ -150,7 +167,7 @@ def _seen(row: Row) -> str:
 async def show(paper: Paper, options: argparse.Namespace) -> int:
     """Show one machine."""
     async with reading.opened(options) as (log, asked):
-        past = await reading.machine(log, asked, options.name, by_id=options.id)
+        past = await reading.machine(log, asked, options.name, by_id=options.id, brief=True)
         row = account(past, asked.as_of)
     if options.output == "table":
         paper.pairs(_lines(paper, row))
