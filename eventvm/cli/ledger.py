@@ -18,14 +18,13 @@ from eventvm.cli import moment, place, reading, sheet, streams
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row, Sheet
 from eventvm.errors import BadInput, NoSuchMachine
-from eventvm.events import LifecycleDefined, Unknown, why
+from eventvm.events import Unknown, why
 from eventvm.ledger import Entry
 from eventvm.log import EventLog
-from eventvm.past import Past, Pasts
-from eventvm.record import Record
+from eventvm.past import Past
 from eventvm.spec import Shape
 from eventvm.times import briefly, length, rfc3339
-from eventvm.views import Definitions, tag
+from eventvm.views import tag
 from eventvm.windows import Share, Window, month
 
 MACHINES = ("machine", "meter")
@@ -337,58 +336,43 @@ async def diff(paper: Paper, options: argparse.Namespace) -> int:
     shown, changed = Sheet(paper, options.output, columns), False
     async with reading.opened(options) as (log, asked):
         one, other = [await known.known(log) for known in moments_known]
-        async for two in _bills(log, options, asked, (one, other)):
-            before, after = two.shares(_bill(options, asked))
+        async for past, before, after in _bills(log, options, asked, (one, other)):
             for line in rebilled(before, after, (one, other)):
-                shown.add(await _changed(log, two.past, line))
+                shown.add(await _changed(log, past, line))
                 changed = True
     shown.end("no line changed")
     return int(changed)
 
 
-class Bills:
-    """One machine as the log knew it at two positions."""
-
-    def __init__(
-        self, known: tuple[int, int], at: int | None, definitions: Definitions | None = None
-    ) -> None:
-        self._known = known
-        self._two = tuple(Pasts(at, definitions=definitions) for _ in known)
-        self.chosen: tuple[bool, ...] = (True, True)
-        """Of which of the two the bill is asked for."""
-
-    def apply(self, record: Record) -> None:
-        """Let each know the record that knew it."""
-        for known, pasts in zip(self._known, self._two, strict=True):
-            if record.position <= known or isinstance(record.event, LifecycleDefined):
-                pasts.apply(record)
-
-    @property
-    def past(self) -> Past:
-        """Give the machine, as it was known last if it was known at all."""
-        (past,) = self._two[1].machines.values() or self._two[0].machines.values()
-        return past
-
-    def shares(self, asked: Asked) -> tuple[list[Share], ...]:
-        """Draw up both bills."""
-        chosen = zip(self._two, self.chosen, strict=True)
-        return tuple([part.share for part in parts(two if is_ else (), asked)] for two, is_ in chosen)
+Bills = tuple[Past, list[Share], list[Share]]
+"""A machine, and its bill as it was known at two positions."""
 
 
 async def _bills(
     log: EventLog, options: argparse.Namespace, asked: reading.Asked, known: tuple[int, int]
 ) -> AsyncIterator[Bills]:
-    """Give the machines of both moments, in the order of their ids."""
+    """Draw up both bills of each machine, in the order of their ids."""
+    bill = _bill(options, asked)
     if not options.names:
-        async for bills in streams.each(log, max(known), lambda found: Bills(known, asked.at, found)):
-            yield bills
+        async for twice in streams.each(
+            log, max(known), lambda found: streams.Twice(known, asked.at, definitions=found)
+        ):
+            yield _both(twice, bill, (True, True))
         return
-    chosen = [await _known_then(log, options, replace(asked, known=one)) for one in known]
-    for id_ in sorted({*chosen[0], *chosen[1]}):
-        bills = Bills(known, asked.at)
-        bills.chosen = tuple(id_ in ids for ids in chosen)
-        await reading.apart(log, replace(asked, known=max(known)), {id_: id_}, bills.apply)
-        yield bills
+    before, after = [await _known_then(log, options, replace(asked, known=one)) for one in known]
+    for id_ in sorted({*before, *after}):
+        twice = streams.Twice(known, asked.at)
+        await reading.apart(log, replace(asked, known=max(known)), {id_: id_}, twice.apply)
+        yield _both(twice, bill, (id_ in before, id_ in after))
+
+
+def _both(twice: streams.Twice, bill: Asked, chosen: tuple[bool, bool]) -> Bills:
+    """Draw up the bills of a machine that was chosen at one of the two positions, or at both."""
+    (_, before), (_, after) = twice.then
+    (past,) = after.machines.values() or before.machines.values()
+    one, other = ([part.share for part in parts(pasts if is_ else (), bill)]
+                  for pasts, is_ in zip((before, after), chosen, strict=True))  # fmt: skip
+    return past, one, other
 
 
 async def _known_then(log: EventLog, options: argparse.Namespace, asked: reading.Asked) -> list[str]:

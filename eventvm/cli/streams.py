@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import Protocol, TypeVar
 
 from eventvm.cli.progress import Progress
+from eventvm.events import LifecycleDefined
 from eventvm.log import PAGE, EventLog
 from eventvm.logs.sqlite_reader import SqliteReader
 from eventvm.past import Pasts
@@ -22,6 +23,23 @@ class Fold(Protocol):
 
 
 Kind = TypeVar("Kind", bound=Fold)
+
+
+class Twice:
+    """One machine as the log knew it at two positions."""
+
+    def __init__(
+        self, known: Sequence[int], at: int | None = None, *, brief: bool = False,
+        definitions: Definitions | None = None,
+    ) -> None:  # fmt: skip
+        self.then = tuple((one, Pasts(at, brief=brief, definitions=definitions)) for one in known)
+        """For each of the positions, what was known."""
+
+    def apply(self, record: Record) -> None:
+        """Let those know the record that had it by then."""
+        for known, pasts in self.then:
+            if record.position <= known or isinstance(record.event, LifecycleDefined):
+                pasts.apply(record)
 
 
 async def records_of(log: EventLog, stream: str) -> AsyncIterator[Record]:
