@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from eventvm.audit import streams
 from eventvm.audit.changes import Change, changed, parted
 from eventvm.audit.cloudevents import public
-from eventvm.cli import moment, place, reading, sheet, streams
+from eventvm.cli import moment, place, reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row, Sheet
 from eventvm.errors import BadInput
@@ -64,7 +65,7 @@ async def _moments(
         known = await one.known(log), await other.known(log)
         if known[0] != known[1]:
             shown.add([_log("records", *known)])
-        async for twice in streams.each(
+        async for twice in reading.folds(
             log, max(known), lambda found: streams.Twice(known, brief=True, definitions=found)
         ):
             (_, before), (_, after) = twice.then
@@ -83,7 +84,7 @@ async def _files(paper: Paper, options: argparse.Namespace) -> int:
 
 
 def _machines(log: EventLog) -> AsyncIterator[Pasts]:
-    return streams.each(log, log.tree.size, lambda found: Pasts(brief=True, definitions=found))
+    return reading.folds(log, log.tree.size, lambda found: Pasts(brief=True, definitions=found))
 
 
 async def _paired(

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from eventvm import times
+from eventvm.audit import streams
 from eventvm.audit.cloudevents import public
-from eventvm.cli import moment, reading, sheet, streams
+from eventvm.cli import moment, reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row, Sheet
 from eventvm.events import Unknown, why

@@ -11,10 +11,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from eventvm import limits, times
-from eventvm.audit import moments
+from eventvm.audit import moments, streams
 from eventvm.audit.changes import Billed, rebilled
 from eventvm.bill import KEYS, Asked, Line, Part, Sum, parts, totals
-from eventvm.cli import moment, place, reading, sheet, streams
+from eventvm.cli import moment, place, reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row, Sheet
 from eventvm.errors import BadInput, NoSuchMachine
@@ -354,7 +354,7 @@ async def _bills(
     """Draw up both bills of each machine, in the order of their ids."""
     bill = _bill(options, asked)
     if not options.names:
-        async for twice in streams.each(
+        async for twice in reading.folds(
             log, max(known), lambda found: streams.Twice(known, asked.at, definitions=found)
         ):
             yield _both(twice, bill, (True, True))

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from eventvm import events
-from eventvm.cli import place, reading, sheet, streams
+from eventvm.audit import streams
+from eventvm.cli import place, reading, sheet
 from eventvm.cli.input import definition
 from eventvm.cli.paper import Paper
 from eventvm.cli.picture import write

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from eventvm.bill import has
-from eventvm.cli import moment, reading, streams
+from eventvm.cli import moment, reading
 from eventvm.cli.paper import Paper
 from eventvm.errors import BadInput
 from eventvm.log import EventLog
@@ -93,7 +93,7 @@ async def _wanted(log: EventLog, asked: reading.Asked, options: argparse.Namespa
     kept: list[Drawn] = []
     count = latest = 0
     until = log.tree.size if asked.known is None else asked.known
-    async for lives in streams.each(log, until, lambda known: Lives(asked.at, definitions=known)):
+    async for lives in reading.folds(log, until, lambda known: Lives(asked.at, definitions=known)):
         latest = max(latest, lives.latest)
         found = [(lives, past) for past in lives.pasts if _is_wanted(past, options)]
         count += len(found)

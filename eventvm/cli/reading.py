@@ -7,7 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from eventvm.cli import moment, place, streams
+from eventvm.audit import streams
+from eventvm.audit.streams import Kind
+from eventvm.cli import moment, place
 from eventvm.cli.progress import Progress
 from eventvm.clock import Clock
 from eventvm.errors import NoSuchMachine
@@ -18,7 +20,7 @@ from eventvm.logs.sqlite_reader import SqliteReader
 from eventvm.observation import Instant
 from eventvm.past import Past, Pasts
 from eventvm.record import Record
-from eventvm.views import of_machine
+from eventvm.views import Definitions, of_machine
 
 
 class Asked(Struct, frozen=True):
@@ -96,11 +98,18 @@ async def folded(log: EventLog, asked: Asked, *, brief: bool = False) -> Pasts:
 async def each(log: EventLog, asked: Asked, *, brief: bool = False) -> AsyncIterator[Past]:
     """Fold the machines as they were and as the log knew them, one after the other by their ids."""
     until = log.tree.size if asked.known is None else asked.known
-    async for pasts in streams.each(
-        log, until, lambda known: Pasts(asked.at, brief=brief, definitions=known)
-    ):
+    async for pasts in folds(log, until, lambda found: Pasts(asked.at, brief=brief, definitions=found)):
         for past in pasts:
             yield past
+
+
+async def folds(
+    log: EventLog, until: int, begin: Callable[[Definitions], Kind], what: str = "reading"
+) -> AsyncIterator[Kind]:
+    """Fold what each machine's records up to a position come to, one after the other by their ids."""
+    with Progress(what, until) as progress:
+        async for fold in streams.each(log, until, begin, progress.reach):
+            yield fold
 
 
 async def machine(log: EventLog, asked: Asked, name: str, *, by_id: bool, brief: bool = False) -> Past:

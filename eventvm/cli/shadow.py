@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Any
 
 from eventvm.audit.shadow import Illegal, Shadow, Stuck
-from eventvm.cli import place, reading, sheet, streams
+from eventvm.cli import place, reading, sheet
 from eventvm.cli.input import definition
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row
@@ -39,7 +39,7 @@ async def shadow(paper: Paper, options: argparse.Namespace) -> int:
     stuck: list[Stuck] = []
     records = 0
     async with reading.opened(options) as (log, _):
-        shadows = streams.each(log, log.tree.size, lambda found: Tried(rules, found), "replaying")
+        shadows = reading.folds(log, log.tree.size, lambda found: Tried(rules, found), "replaying")
         async for tried in shadows:
             illegal += tried.illegal
             stuck += tried.shadow.stuck()

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from eventvm.cli.progress import Progress
 from eventvm.events import LifecycleDefined
 from eventvm.log import PAGE, EventLog
 from eventvm.logs.sqlite_reader import SqliteReader
@@ -74,19 +73,25 @@ async def definitions(log: EventLog) -> Definitions:
 
 
 async def each(
-    log: EventLog, until: int, begin: Callable[[Definitions], Kind], what: str = "reading"
+    log: EventLog,
+    until: int,
+    begin: Callable[[Definitions], Kind],
+    reach: Callable[[int], object] | None = None,
 ) -> AsyncIterator[Kind]:
-    """Fold what each machine's records up to a position come to, in the order of the machines' ids."""
+    """Fold what each machine's records up to a position come to, in the order of the machines' ids.
+
+    `reach` is told now and then how many records were read.
+    """
     known, fold, stream, done = await definitions(log), None, "", 0
-    with Progress(what, until) as progress:
-        async for record in _by_machine(log, until):
-            if fold is None or record.stream != stream:
-                if fold is not None:
-                    yield fold
-                fold, stream = begin(known), record.stream
-            fold.apply(record)
-            done += 1
-            progress.reach(done)
+    async for record in _by_machine(log, until):
+        if fold is None or record.stream != stream:
+            if fold is not None:
+                yield fold
+            if reach is not None:
+                reach(done)
+            fold, stream = begin(known), record.stream
+        fold.apply(record)
+        done += 1
     if fold is not None:
         yield fold
 
