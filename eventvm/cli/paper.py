@@ -80,15 +80,15 @@ class Paper:
     def rows(self, cells: Iterable[Sequence[str]], widths: Sequence[int], *, indent: int = 0) -> None:
         """Write rows in columns of these widths."""
         for row in cells:
-            padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+            padded = (cell + " " * (wide - width(cell)) for cell, wide in zip(row, widths, strict=True))
             self.line(" " * indent + "  ".join(padded).rstrip())
 
 
-def widths(cells: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[int]:
-    """Say how wide each column has to be, and was before."""
-    columns = [list(map(_width, column)) for column in zip(*cells, strict=True)]
-    return [max(wide, *column) for wide, column in zip(least or [0] * len(columns), columns, strict=True)]
+def widths(cells: Iterable[Sequence[str]]) -> list[int]:
+    """Say how wide each column has to be."""
+    return [max(map(width, column)) for column in zip(*cells, strict=True)]
 
 
-def _width(cell: str) -> int:
-    return len(ANSI.sub("", cell))
+def width(cell: str) -> int:
+    """Say how many columns a cell takes, however it is dyed."""
+    return len(ANSI.sub("", cell) if "\x1b" in cell else cell)

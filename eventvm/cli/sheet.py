@@ -8,7 +8,7 @@ from typing import IO, Any, NamedTuple
 
 from msgspec import json
 
-from eventvm.cli.paper import Paper, widths
+from eventvm.cli.paper import Paper, width
 from eventvm.errors import plain
 
 Row = dict[str, Any]
@@ -41,7 +41,8 @@ class Waiting:
 
     def add(self, cells: Sequence[str]) -> None:
         """Take one more row."""
-        self.widths = widths([cells], self.widths)
+        wide = [width(cell) for cell in cells]
+        self.widths = list(map(max, self.widths or wide, wide))
         if isinstance(self._file, BytesIO) and self._file.tell() > MEMORY_BYTES:
             gathered, self._file = self._file, TemporaryFile()  # noqa: SIM115  # as long as the sheet
             self._file.write(gathered.getbuffer())
