@@ -31,7 +31,7 @@ LATE_SECONDS = 20
 """So long after a machine has ended by itself that is seen."""
 KEYED = 0.2
 """How often an append has a key."""
-LONG = 1000
+LONG = 100
 """Machines with so many records each are never ended."""
 ENDED, HUNG = 0.3, 0.002
 """How often a machine is destroyed between two runs, and how often nobody knows what became of a start."""
@@ -139,14 +139,17 @@ def _id(number: int) -> str:
     return f"018bcfe5-6800-7{number >> 16:03x}-8000-{number:012x}"
 
 
-def fleet_at(path: Path, *, machines: int, records: int) -> None:
-    """Write a log of so many machines, that has at least so many records, and keep its living beside it."""
-    asyncio.run(_written(path, machines, records))
+def fleet_at(path: Path, *, machines: int, records: int, key: Path | None = None) -> None:
+    """Write a log of so many machines, that has at least so many records, and keep its living beside it.
+
+    With the file of a key it is signed.
+    """
+    asyncio.run(_written(path, machines, records, key))
 
 
-async def _written(path: Path, machines: int, records: int) -> None:
+async def _written(path: Path, machines: int, records: int, key: Path | None) -> None:
     now = [Instant(NOON, 100 * SECOND, "boot-1")]
-    async with open_log(path, clock=lambda: now[0].wall) as log:
+    async with open_log(path, clock=lambda: now[0].wall, signing=key) as log:
         await log.append(Append(f"lifecycle/{VM.name}", (_definition(now[0]),), 0, "engine"))
         await _lived(log, now, machines, records)
         cells = Cells(log)
@@ -166,7 +169,7 @@ async def _lived(log: EventLog, now: list[Instant], machines: int, records: int)
     mortal = records // machines < LONG
     tales = dict.fromkeys(Tale(number, random, mortal=mortal) for number in range(machines))
     step = SPAN_SECONDS * RECORDS_OF_A_CHAPTER / records
-    while told < records:
+    while told < records and tales:
         for tale in [one for one in tales if random.random() < BUSY]:
             now[0] = now[0].after(step)
             append = tale.go_on(now[0], f"order-{told}" if random.random() < KEYED else None)
