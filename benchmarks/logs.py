@@ -23,8 +23,8 @@ from eventvm.logs import open_log
 
 PASS = 50
 """Events in one append; even, so that a lamp is off again after it."""
-IN_FLIGHT = 64
-"""Appends that are queued at once: enough for whole batches, bounded however long the log is."""
+IN_FLIGHT = 3200
+"""Events that are queued at once: enough for whole batches, bounded however long the log is."""
 
 
 def log_of(room: Room, *, machines: int, events: int = 0) -> Path:
@@ -62,7 +62,7 @@ async def _born(log: EventLog, first: str, count: int) -> list[str]:
     """Let more lamps be created as the first one was."""
     (record,) = (await log.read(stream=first)).records
     assert isinstance(record.event, Created)
-    clock, ids, queue = Clock(), [], _Queue(log)
+    clock, ids, queue = Clock(), [], Queue(log)
     for at in range(1, count + 1):
         ids.append(clock.id())
         created: Event = replace(record.event, name=f"lamp-{at}", at=clock.now())
@@ -73,7 +73,7 @@ async def _born(log: EventLog, first: str, count: int) -> list[str]:
 
 async def _live(log: EventLog, ids: list[str], events: int) -> None:
     """Switch the lamps, one after the other and pass after pass, until the log is long enough."""
-    queue, clock, version, size = _Queue(log), Clock(), 1, log.tree.size
+    queue, clock, version, size = Queue(log), Clock(), 1, log.tree.size
     while size < events:
         for id_ in ids:
             if size >= events:
@@ -91,19 +91,26 @@ def _switches(clock: Clock) -> Iterator[Event]:
         yield Transitioned(at=clock.now(), reason=REASON, to=phase)
 
 
-class _Queue:
+class Queue:
     """Appends in flight, a bounded number of them."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._tickets: list[Ticket] = []
+        self._events = 0
 
-    async def put(self, append: Append) -> None:
-        self._tickets.append(self._log.append(append))
-        if len(self._tickets) >= IN_FLIGHT * (1 if len(append.events) > 1 else 16):
+    async def put(self, append: Append) -> Ticket:
+        """Queue one more, once there is room."""
+        if self._events >= IN_FLIGHT:
             await self.end()
+        ticket = self._log.append(append)
+        self._tickets.append(ticket)
+        self._events += len(append.events)
+        return ticket
 
     async def end(self) -> None:
+        """Wait until all that is queued is written."""
         for ticket in self._tickets:
             await ticket
         self._tickets.clear()
+        self._events = 0

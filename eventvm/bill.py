@@ -15,7 +15,7 @@ from eventvm.limits import shown
 from eventvm.observation import Instant
 from eventvm.past import Past, periods
 from eventvm.spec import Shape
-from eventvm.windows import Share, Unit, Window, calendar, share
+from eventvm.windows import Share, Unit, Window, calendar, overlapping, share
 
 KEYS = ("machine", "meter", "subject", "shape", "day", "month")
 LABEL = "label:"
@@ -97,24 +97,31 @@ def counted(past: Past, asked: Asked) -> tuple[Interval, ...]:
 
 def parts(pasts: Iterable[Past], asked: Asked) -> Iterator[Part]:
     """Cut what was counted to the window, to its days or months, and to the time that a label was had."""
-    machines = list(pasts)
-    windows = list(_windows(machines, asked))
-    for past in machines:
-        labelled = list(_labelled(past, asked))
-        for interval in counted(past, asked):
+    for past in pasts:
+        intervals = counted(past, asked)
+        pieces = list(_pieces(past, list(_windows(intervals, asked)), asked))
+        cuts = [met for met, _, _ in pieces]
+        for interval in intervals:
             if asked.meter in ("", interval.meter):
-                yield from _cut(past, interval, windows, labelled, asked.as_of.wall)
+                for place in overlapping(cuts, interval.begin, _end(interval, asked)):
+                    met, window, labels = pieces[place]
+                    if (found := share(interval, met, asked.as_of.wall)) is not None:
+                        yield Part(past, found, window, labels)
 
 
-def _cut(
-    past: Past, interval: Interval, windows: list[Window], labelled: list[tuple[Window, dict[str, str]]],
-    until: int,
-) -> Iterator[Part]:  # fmt: skip
+Piece = tuple[Window, Window, dict[str, str]]
+"""What a window and the time of some labels have in common, that window, and these labels."""
+
+
+def _pieces(past: Past, windows: Iterable[Window], asked: Asked) -> Iterator[Piece]:
+    """Cut each window to the times in which the machine had the same labels."""
+    labelled = list(_labelled(past, asked))
+    periods = [period for period, _ in labelled]
     for window in windows:
-        for period, labels in labelled:
-            met = window.meets(period)
-            if met is not None and (found := share(interval, met, until)) is not None:
-                yield Part(past, found, window, labels)
+        for place in overlapping(periods, window.begin, window.end):
+            period, labels = labelled[place]
+            if (met := window.meets(period)) is not None:
+                yield met, window, labels
 
 
 def _labelled(past: Past, asked: Asked) -> Iterator[tuple[Window, dict[str, str]]]:
@@ -132,24 +139,28 @@ def has(labels: dict[str, str], wanted: str) -> bool:
     return key in labels and (not said or labels[key] == value)
 
 
-def _windows(pasts: list[Past], asked: Asked) -> Iterator[Window]:
-    """Give the windows that are told apart, as far as anything was counted."""
+def _windows(intervals: Iterable[Interval], asked: Asked) -> Iterator[Window]:
+    """Give the windows that are told apart, as far as a machine was counted in them."""
     unit: Unit | None = "day" if "day" in asked.keys else "month" if "month" in asked.keys else None
     if unit is None:
         yield asked.window
         return
-    ones = [one for past in pasts for one in counted(past, asked)]
-    if not ones:
+    spans = [(one.begin, _end(one, asked)) for one in intervals]
+    if not spans:
         return
-    ends = (max(asked.as_of.wall, one.begin) if one.end is None else one.end for one in ones)
-    extent = asked.window.meets(Window(min(one.begin for one in ones), max(ends) + 1))
-    if extent is not None:
+    whole = Window(min(begin for begin, _ in spans), max(end for _, end in spans) + 1)
+    if (extent := asked.window.meets(whole)) is not None:
         yield from calendar(unit, extent, asked.zone)
 
 
-def totals(pasts: Iterable[Past], asked: Asked) -> dict[Line, Sum]:
-    """Add up the parts of each line."""
-    sums: dict[Line, Sum] = {}
+def _end(one: Interval, asked: Asked) -> int:
+    """Give the end of an interval, where it is open that of what is asked for."""
+    return max(asked.as_of.wall, one.begin) if one.end is None else one.end
+
+
+def totals(pasts: Iterable[Past], asked: Asked, sums: dict[Line, Sum] | None = None) -> dict[Line, Sum]:
+    """Add up the parts of each line, on top of what was added up before."""
+    sums = {} if sums is None else sums
     for part in parts(pasts, asked):
         line = _line(part, asked.keys)
         sums[line] = sums.get(line, Sum()).plus(part.share)

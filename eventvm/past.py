@@ -117,11 +117,13 @@ class Past:
 class Pasts:
     """All machines as they were at an instant; it stops at what it cannot apply."""
 
-    def __init__(self, at: int | None = None, *, brief: bool = False) -> None:
+    def __init__(
+        self, at: int | None = None, *, brief: bool = False, definitions: Definitions | None = None
+    ) -> None:
         self.at = at
         self.brief = brief
         """Whether only what they are is wanted, without the history and the ledger that led there."""
-        self.definitions = Definitions()
+        self.definitions = definitions or Definitions()
         self.machines: dict[str, Past] = {}
         self.position = 0
 

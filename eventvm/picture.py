@@ -23,7 +23,7 @@ from eventvm.observation import Clean, End, Forced, Instant, Observed
 from eventvm.past import Past, Pasts, when
 from eventvm.record import Record
 from eventvm.times import SECOND_NS, briefly, length, rfc3339
-from eventvm.views import tag
+from eventvm.views import Definitions, tag
 
 Look = Literal["work", "rest", "flight", "fault", "gone"]
 Kind = Literal["event", "repair", "failure", "forced"]
@@ -120,8 +120,8 @@ class Picture(Struct, frozen=True):
 class Lives:
     """All machines as they were at an instant, with what is marked in their pictures."""
 
-    def __init__(self, at: int | None = None) -> None:
-        self.pasts = Pasts(at)
+    def __init__(self, at: int | None = None, *, definitions: Definitions | None = None) -> None:
+        self.pasts = Pasts(at, definitions=definitions)
         self._marks: dict[str, list[Mark]] = {}
         self.latest = 0
         """The wall time of the latest that is known; a clock that was put back lies before it."""

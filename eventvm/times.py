@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 from eventvm.errors import BadInput
 
@@ -17,7 +18,13 @@ _STAMP = re.compile(
 def rfc3339(wall: int) -> str:
     """Write nanoseconds since 1970 as RFC 3339, to the nanosecond."""
     seconds, ns = divmod(wall, SECOND_NS)
-    return f"{(EPOCH + timedelta(seconds=seconds)).isoformat()[:19]}.{ns:09d}Z"
+    return f"{_to_the_second(seconds)}.{ns:09d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(seconds: int) -> str:
+    """Write a second; what a record tells of lies mostly within one."""
+    return (EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
 
 
 def briefly(wall: int) -> str:

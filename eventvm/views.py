@@ -5,18 +5,22 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventvm import commands, events
 from eventvm.decisions import taken
 from eventvm.errors import IllegalEvent, UnknownEvent
 from eventvm.events import TAGS, Unknown, why
-from eventvm.ledger import Ledger
+from eventvm.ledger import Ledger, entries
 from eventvm.lifecycle import Lifecycle, Recorded, Rules
 from eventvm.machine import Machine, blank, evolve
 from eventvm.observation import Instant, Observation
 from eventvm.record import Record
+from eventvm.spec import Spec
 
 Applied = Literal["applied", "ignored"]
+ALIKE = 4096
+"""How many different specs are held to be shared."""
 
 
 class Transition(events.Telling, Struct, frozen=True, gc=False, rename={"from_": "from"}):
@@ -138,19 +142,56 @@ class Fleet:
                 return "ignored"
             before = first(record, self.definitions)
         self.machines[stream] = after = evolve(before, record.event, record.position)
-        if (ledger := self.ledgers.get(stream)) is None:
-            ledger = self.ledgers[stream] = Ledger()
-            self.histories[stream] = []
-        ledger.add(before, record)
         if after.name != before.name or not before.holds:
             self._name(after)
-        if (change := transition(before, record, after)) is not None:
-            self.histories[stream].append(change)
+        self._remember(before, record, after)
         return "applied"
+
+    def _remember(self, before: Machine, record: Record, after: Machine) -> None:
+        """Keep what has led to a machine."""
+        if (ledger := self.ledgers.get(after.id)) is None:
+            ledger = self.ledgers[after.id] = Ledger()
+            self.histories[after.id] = []
+        ledger.add(before, record)
+        if (change := transition(before, record, after)) is not None:
+            self.histories[after.id].append(change)
 
     def _name(self, machine: Machine) -> None:
         if machine.holds:
             self.names[machine.name] = machine.id
+
+
+class Census(Fleet):
+    """A fleet that only counts what has led to its machines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes = 0
+        """Changes of phase."""
+        self.entries = 0
+        """Entries of the ledgers."""
+        self._specs = Alike()
+
+    def _remember(self, before: Machine, record: Record, after: Machine) -> None:
+        self.changes += after.generation != before.generation
+        self.entries += sum(1 for _ in entries(before, record))
+        if after.spec is not before.spec:
+            self.machines[after.id] = self._specs.share(after)
+
+
+class Alike:
+    """Specs that are the same for many machines, each of them held once; so many at most."""
+
+    def __init__(self) -> None:
+        self._specs: dict[bytes, Spec] = {}
+
+    def share(self, machine: Machine) -> Machine:
+        """Give a machine that shares its spec with those that have the same."""
+        if len(self._specs) == ALIKE:
+            self._specs.clear()
+        written = msgspec.msgpack.encode(machine.spec)
+        spec = self._specs.setdefault(written, machine.spec)
+        return machine if spec is machine.spec else replace(machine, spec=spec)
 
 
 def defined(event: events.LifecycleDefined) -> Lifecycle:

@@ -5,8 +5,10 @@ length that its wall time has there. So the shares of windows that meet sum up t
 nanosecond, also where the wall clock was set while the interval was measured by boot time.
 """
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta, tzinfo
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -15,6 +17,8 @@ from eventvm.ledger import Interval
 from eventvm.times import EPOCH
 from eventvm.times import wall_of as wall
 
+EVER = 1 << 64
+"""Beyond every instant."""
 Unit = Literal["day", "month"]
 
 
@@ -37,6 +41,22 @@ class Window(Struct, frozen=True):
     def holds(self, at: int) -> bool:
         """Say whether an instant lies in it."""
         return (self.begin is None or self.begin <= at) and (self.end is None or at < self.end)
+
+
+def overlapping(windows: Sequence[Window], begin: int | None, end: int | None) -> Iterator[int]:
+    """Give the places of those among some windows that a stretch may meet; they follow one another."""
+    place = 0 if begin is None else bisect_right(windows, begin, key=_end)
+    while place < len(windows) and (end is None or _begin(windows[place]) <= end):
+        yield place
+        place += 1
+
+
+def _begin(window: Window) -> int:
+    return -EVER if window.begin is None else window.begin
+
+
+def _end(window: Window) -> int:
+    return EVER if window.end is None else window.end
 
 
 class Share(Struct, frozen=True, gc=False):
@@ -76,8 +96,7 @@ def _passed(interval: Interval, end: int, at: int) -> int:
 
 def month(year: int, number: int, zone: tzinfo) -> Window:
     """Give a calendar month of a zone: from its first midnight to the next one's, however long that is."""
-    begin = datetime(year, number, 1, tzinfo=zone)
-    return Window(wall(begin), wall(_next(begin, "month")), f"{year:04d}-{number:02d}")
+    return _named("month", date(year, number, 1), zone)
 
 
 def calendar(unit: Unit, whole: Window, zone: tzinfo) -> Iterator[Window]:
@@ -85,16 +104,25 @@ def calendar(unit: Unit, whole: Window, zone: tzinfo) -> Iterator[Window]:
     assert whole.begin is not None
     assert whole.end is not None
     local = (EPOCH + timedelta(microseconds=whole.begin // 1000)).astimezone(zone)
-    begin = datetime(local.year, local.month, 1 if unit == "month" else local.day, tzinfo=zone)
-    while wall(begin) < whole.end:
-        after = _next(begin, unit)
-        named = Window(wall(begin), wall(after), f"{begin:%Y-%m}" if unit == "month" else f"{begin:%Y-%m-%d}")
-        if (met := named.meets(whole)) is not None:
+    begin = date(local.year, local.month, 1 if unit == "month" else local.day)
+    while (one := _named(unit, begin, zone)).begin < whole.end:  # type: ignore[operator]  # a day has two ends
+        if (met := one.meets(whole)) is not None:
             yield met
-        begin = after
+        begin = _next(begin, unit)
 
 
-def _next(begin: datetime, unit: Unit) -> datetime:
+@lru_cache(maxsize=4096)
+def _named(unit: Unit, begin: date, zone: tzinfo) -> Window:
+    """Give a day or month with its name; one that many machines are billed by is worked out once."""
+    name = begin.isoformat()[: len("2026-03") if unit == "month" else None]
+    return Window(_midnight(begin, zone), _midnight(_next(begin, unit), zone), name)
+
+
+def _midnight(day: date, zone: tzinfo) -> int:
+    return wall(datetime(day.year, day.month, day.day, tzinfo=zone))
+
+
+def _next(begin: date, unit: Unit) -> date:
     if unit == "month":
-        return begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1, fold=0)
+        return begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
     return begin + timedelta(days=1)  # the zone's own clock: the day of a change has 23 or 25 hours

@@ -18,7 +18,7 @@ from eventvm.lifecycle import Rules
 from eventvm.log import EventLog, Holder
 from eventvm.machine import Machine, evolve
 from eventvm.record import Record
-from eventvm.views import defined, of_machine, tag
+from eventvm.views import Alike, defined, of_machine, tag
 
 LIFECYCLES = "lifecycle/"
 """How the streams begin that hold definitions."""
@@ -48,6 +48,7 @@ class Rebuild:
         """How many records have a key."""
         self._counted: dict[str, Counted] = {}
         self._recorded_at = 0
+        self._specs = Alike()
 
     async def take(self, record: Record) -> None:
         """Fold one record in."""
@@ -110,7 +111,7 @@ class Rebuild:
         if after.over and after.request is None:
             self.living.pop(after.id, None)
         else:
-            self.living[after.id] = after
+            self.living[after.id] = after if after.spec is before.spec else self._specs.share(after)
         if before.open is not after.open:
             self._count(before, after, entries(before, record))
         if isinstance(record.event, Corrected):

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 from eventvm.audit import stored
 from eventvm.audit.finding import Finding, note, well, wrong
 from eventvm.audit.standing import Standing
+from eventvm.audit.streams import each
 from eventvm.engine.orphans import orphans, owner_of
 from eventvm.errors import EventvmError
 from eventvm.explanation import order
 from eventvm.headway import Headway, untold
 from eventvm.installed import PROVIDERS, Installed
-from eventvm.log import PAGE
 from eventvm.logs.signed import notes
 from eventvm.observation import Instant
 from eventvm.past import Past, Pasts, when
@@ -37,16 +37,17 @@ async def rounds(
     yield await _clock(log, now)
     yield await _kept(log)
     yield await _signed(log)
-    pasts = Pasts(brief=True)
+    patients = Patients(now, held=held)
     try:
-        await _fold(log, pasts, headway)
+        async for pasts in _machines(log, headway):
+            patients.see(pasts)
     except EventvmError as problem:
         yield wrong(
-            "records", str(problem), "run `eventvm log verify`; what follows stands as it was before that"
+            "records", str(problem), "run `eventvm log verify`; what follows tells only of those read by then"
         )
     else:
-        yield well("records", f"{pasts.position:,}, folded from the first to the last")
-    for finding in _machines(pasts, now, held=held):
+        yield well("records", f"{log.tree.size:,}, each machine folded from its first to its last")
+    for finding in patients.findings():
         yield finding
     async for finding in _orphans(log):
         yield finding
@@ -93,26 +94,41 @@ async def _signed(log: Standing) -> Finding:
     return well("signing", f"signed by {len(signed)} of its keys" if signed else "not signed")
 
 
-async def _fold(log: Standing, pasts: Pasts, headway: Headway) -> None:
-    while pasts.position < log.tree.size:
-        page = await log.read(after=pasts.position, limit=PAGE)
-        for record in page.records:
-            pasts.apply(record)
-        headway("examining", page.position, log.tree.size)
+def _machines(log: Standing, headway: Headway) -> AsyncIterator[Pasts]:
+    size = log.tree.size
+
+    def reach(done: int) -> None:
+        headway("examining", done, size)
+
+    return each(log, size, lambda found: Pasts(brief=True, definitions=found), reach)
 
 
 # --- machines -------------------------------------------------------------------------------------------
 
 
-def _machines(pasts: Pasts, now: Instant, *, held: bool) -> Iterator[Finding]:
-    living = [past for past in pasts if past.machine.living]
-    told = [finding for past in living for finding in _machine(past, now, held=held)]
-    count = f"{len(living):,} of {len(pasts.machines):,} live"
-    troubled = sum(
-        any(True for one in _machine(past, now, held=held) if one.level == "wrong") for past in living
-    )
-    yield well("machines", f"{count}, {troubled or 'none'} in need of a person")
-    yield from told
+class Patients:
+    """The machines that live, seen one after the other; of each only what is the matter is kept."""
+
+    def __init__(self, now: Instant, *, held: bool) -> None:
+        self._now, self._held = now, held
+        self._told: list[Finding] = []
+        self._machines = self._living = self._troubled = 0
+
+    def see(self, pasts: Pasts) -> None:
+        """Look at one machine."""
+        self._machines += len(pasts.machines)
+        for past in pasts:
+            if past.machine.living:
+                told = list(_machine(past, self._now, held=self._held))
+                self._living += 1
+                self._troubled += any(one.level == "wrong" for one in told)
+                self._told += told
+
+    def findings(self) -> Iterator[Finding]:
+        """Say how many there are, and what is the matter with them."""
+        count = f"{self._living:,} of {self._machines:,} live"
+        yield well("machines", f"{count}, {self._troubled or 'none'} in need of a person")
+        yield from self._told
 
 
 def _machine(past: Past, now: Instant, *, held: bool) -> Iterator[Finding]:

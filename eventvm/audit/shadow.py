@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from eventvm.decisions import taken
 from eventvm.errors import IllegalEvent
 from eventvm.events import Requested
-from eventvm.lifecycle import Lifecycle, Rules
+from eventvm.lifecycle import Rules
 from eventvm.machine import Machine, blank, evolve
 from eventvm.past import Pasts
 from eventvm.record import Record
-from eventvm.views import tag
+from eventvm.views import Definitions, tag
 
 ENDINGS = frozenset({"destroy", "destroy_forced", "force", "attest", "amend", "correct", "use",
                      "advance_retry", "reset_retry"})  # fmt: skip
@@ -46,9 +46,9 @@ class Stuck(Struct, frozen=True):
 class Shadow:
     """A log as it would have been lived under another definition of one of its lifecycles."""
 
-    def __init__(self, definition: Lifecycle) -> None:
-        self.rules = Rules(definition)
-        self.truth = Pasts(brief=True)
+    def __init__(self, rules: Rules, definitions: Definitions | None = None) -> None:
+        self.rules = rules
+        self.truth = Pasts(brief=True, definitions=definitions)
         self.records = 0
         """How many records of such machines there were."""
         self._shadows: dict[str, Machine] = {}

@@ -1,21 +1,25 @@
 """`eventvm log diff`: what changed between two positions or times of a log, or between two files."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from eventvm.audit import streams
 from eventvm.audit.changes import Change, changed, parted
 from eventvm.audit.cloudevents import public
 from eventvm.cli import moment, place, reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.progress import Progress
-from eventvm.cli.sheet import Column, Row
+from eventvm.cli.sheet import Column, Row, Sheet
 from eventvm.errors import BadInput
+from eventvm.log import EventLog
 from eventvm.logs import open_log
 from eventvm.past import Pasts
+from eventvm.views import Definitions
 
 
 def describe(verbs: Any) -> None:
@@ -59,40 +63,101 @@ def _moment(text: str) -> moment.Moment | None:
 async def _moments(
     paper: Paper, options: argparse.Namespace, one: moment.Moment, other: moment.Moment
 ) -> int:
+    shown = Shown(paper, options.output)
     async with reading.opened(options) as (log, _):
-        before, after = Pasts(brief=True), Pasts(brief=True)
-        await reading.read(log, before.apply, until=await one.known(log))
-        await reading.read(log, after.apply, until=await other.known(log))
-    whole = [] if before.position == after.position else [_log("records", before.position, after.position)]
-    return _show(paper, options, [*whole, *changed(before, after)])
+        known = await one.known(log), await other.known(log)
+        if known[0] != known[1]:
+            shown.add([_log("records", *known)])
+        async for twice in reading.folds(
+            log,
+            max(known),
+            lambda found: streams.Twice(known, brief=True, definitions=found),
+            beside=sheet.meanwhile(paper, options.output),
+        ):
+            (_, before), (_, after) = twice.then
+            shown.add(changed(before, after))
+    return shown.end()
 
 
 async def _files(paper: Paper, options: argparse.Namespace) -> int:
+    shown = Shown(paper, options.output)
     async with open_log(options.one, read_only=True) as one, open_log(options.other, read_only=True) as other:
         with Progress() as progress:
             at = await parted(one, other, progress.tell)
-        before, after = Pasts(brief=True), Pasts(brief=True)
-        await reading.read(one, before.apply)
-        await reading.read(other, after.apply)
-    whole = [_log("records", before.position, after.position), _log("parts at", at, at)] if at else []
-    return _show(paper, options, [*whole, *changed(before, after)])
+        if at:
+            shown.add([_log("records", one.tree.size, other.tree.size), _log("parts at", at, at)])
+        async for before, after in _machines(one, other, sheet.meanwhile(paper, options.output)):
+            shown.add(changed(before, after))
+    return shown.end()
+
+
+async def _machines(
+    one: EventLog, other: EventLog, beside: Paper | None
+) -> AsyncIterator[tuple[Pasts, Pasts]]:
+    """Fold the machines of two logs side by side; one bar tells how far both have come."""
+    read = [0, 0]
+    with Progress("reading", one.tree.size + other.tree.size, beside=beside) as progress:
+
+        def reach(side: int, done: int) -> None:
+            read[side] = done
+            progress.reach(sum(read))
+
+        sides = [
+            streams.each(log, log.tree.size, _brief, partial(reach, side))
+            for side, log in enumerate((one, other))
+        ]
+        async for pair in _paired(*sides):
+            yield pair
+
+
+def _brief(found: Definitions) -> Pasts:
+    return Pasts(brief=True, definitions=found)
+
+
+async def _paired(
+    one: AsyncIterator[Pasts], other: AsyncIterator[Pasts]
+) -> AsyncIterator[tuple[Pasts, Pasts]]:
+    """Bring together what two logs have of each machine; both have them in the order of their ids."""
+    nobody = Pasts()
+    left, right = await anext(one, nobody), await anext(other, nobody)
+    while left is not nobody or right is not nobody:
+        first = min((*left.machines, *right.machines))
+        before = left if first in left.machines else nobody
+        after = right if first in right.machines else nobody
+        yield before, after
+        if before is left:
+            left = await anext(one, nobody)
+        if after is right:
+            right = await anext(other, nobody)
 
 
 def _log(what: str, before: int, after: int) -> Change:
     return Change("", "(the log)", what, before, after)
 
 
-def _show(paper: Paper, options: argparse.Namespace, changes: Iterable[Change]) -> int:
-    """Show the changes, and say whether there are any: 0 or 1."""
-    rows = list(map(_row, changes))
-    columns = (
-        Column("machine", lambda row: paper.ink(row["name"], "bold")),
-        Column("what", lambda row: paper.ink(row["what"])),
-        Column("before", lambda row: paper.ink(_said(row["before"]), "red")),
-        Column("after", lambda row: paper.ink(_said(row["after"]), "green")),
-    )
-    sheet.shown(paper, options.output, columns, rows, "nothing differs")
-    return 1 if rows else 0
+class Shown:
+    """Changes as they are found, and whether there were any."""
+
+    def __init__(self, paper: Paper, form: str) -> None:
+        columns = (
+            Column("machine", lambda row: paper.ink(row["name"], "bold")),
+            Column("what", lambda row: paper.ink(row["what"])),
+            Column("before", lambda row: paper.ink(_said(row["before"]), "red")),
+            Column("after", lambda row: paper.ink(_said(row["after"]), "green")),
+        )
+        self._sheet = Sheet(paper, form, columns)
+        self._any = 0
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """Show some changes."""
+        for change in changes:
+            self._sheet.add(_row(change))
+            self._any = 1
+
+    def end(self) -> int:
+        """Show the rest, and say whether anything differs: 0 or 1."""
+        self._sheet.end("nothing differs")
+        return self._any
 
 
 def _row(change: Change) -> Row:

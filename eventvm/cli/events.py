@@ -1,13 +1,14 @@
 """`eventvm events`: the records of a log or of one machine, as they were appended, or live."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 
 from eventvm import times
+from eventvm.audit import streams
 from eventvm.audit.cloudevents import public
 from eventvm.cli import moment, reading, sheet
 from eventvm.cli.paper import Paper
@@ -58,7 +59,7 @@ async def events(paper: Paper, options: argparse.Namespace) -> int:
             log, Sheet(paper, options.output, _columns(paper)), _wanted(options.type, stream, since, asked.at)
         )
         with Progress(beside=paper) as progress:
-            last = await told.past(options.after, asked.known, progress.tell)
+            last = await told.past(options.after, asked.known, stream, progress.tell)
         if options.follow and not asked.past:
             await told.follow(last)
         told.sheet.end("no such record")
@@ -68,7 +69,7 @@ async def events(paper: Paper, options: argparse.Namespace) -> int:
 async def _stream(log: EventLog, asked: reading.Asked, options: argparse.Namespace) -> str | None:
     if options.name is None:
         return None
-    return (await reading.machine(log, asked, options.name, by_id=options.id)).machine.id
+    return (await reading.machine(log, asked, options.name, by_id=options.id, brief=True)).machine.id
 
 
 def _wanted(types: list[str], stream: str | None, since: int | None, at: int | None) -> Wanted:
@@ -92,38 +93,37 @@ class Told:
         self._wanted = wanted
         self._naming = Naming()
 
-    async def past(self, after: int, known: int | None, headway: Headway) -> int:
-        """Show what is there, a page at a time, so that no log is too long."""
-        until = self._log.tree.size if known is None else known
-        while after < until:
-            page = await self._log.read(after=after, limit=min(PAGE, until - after))
-            for record in page.records:
-                await self._show(record)
-            after = page.position
-            self.sheet.flush()
-            headway("reading", after, until)
-        return after
+    async def past(self, after: int, known: int | None, stream: str | None, headway: Headway) -> int:
+        """Show what is there, a page at a time, so that no log is too long; give where it ended."""
+        until, at = self._log.tree.size if known is None else known, after
+        while at < until:
+            page = await self._log.read(
+                stream=stream, after=at, limit=PAGE if stream else min(PAGE, until - at)
+            )
+            records = [record for record in page.records if record.position <= until]
+            await self._show(records, at)
+            at = page.position
+            headway("reading", at, until)
+            if stream and page.end:
+                break
+        return max(until, after)
 
     async def follow(self, after: int) -> None:
         """Show what comes, as it comes."""
         async for record in Subscription(self._log, after=after):
-            await self._show(record)
-            self.sheet.flush()
+            await self._show([record], record.position - 1)
 
-    async def _show(self, record: Record) -> None:
-        name = self._naming.name(record)
-        if self._wanted(record):
-            if record.stream not in self._naming:
-                name = await self._look_up(record)
-            self.sheet.add(row(record, name))
-
-    async def _look_up(self, record: Record) -> str:
-        """Name a machine whose beginning was not read."""
-        name = record.stream
-        async for one in reading.records_of(self._log, record.stream):
-            if one.position <= record.position:
-                name = self._naming.name(one)
-        return name
+    async def _show(self, records: Sequence[Record], after: int) -> None:
+        """Show those of a page that are wanted, and look up what machines were called before it."""
+        naming = self._naming
+        if met := {one.stream for one in records if one.version > 1 and one.stream not in naming}:
+            for record in await streams.naming(self._log, sorted(met), after):
+                naming.name(record)
+        for record in records:
+            name = naming.name(record)
+            if self._wanted(record):
+                self.sheet.add(row(record, name))
+        self.sheet.flush()
 
 
 def row(record: Record, name: str) -> Row:

@@ -136,7 +136,7 @@ class Wanted:
         """Look up what the options name."""
         now = reading.present()
         streams = {
-            (await reading.machine(log, now, name, by_id=by_id)).machine.id
+            (await reading.machine(log, now, name, by_id=by_id, brief=True)).machine.id
             for names, by_id in ((options.machine, False), (options.id, True))
             for name in names
         }

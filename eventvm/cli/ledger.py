@@ -2,8 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC
 from functools import partial
 from typing import Any
@@ -11,18 +11,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from eventvm import limits, times
-from eventvm.audit import moments
+from eventvm.audit import moments, streams
 from eventvm.audit.changes import Billed, rebilled
 from eventvm.bill import KEYS, Asked, Line, Part, Sum, parts, totals
 from eventvm.cli import moment, place, reading, sheet
 from eventvm.cli.paper import Paper
 from eventvm.cli.shape import sized
-from eventvm.cli.sheet import Column, Row
+from eventvm.cli.sheet import Column, Row, Sheet
 from eventvm.errors import BadInput, NoSuchMachine
 from eventvm.events import Unknown, why
 from eventvm.ledger import Entry
 from eventvm.log import EventLog
-from eventvm.past import Past, Pasts
+from eventvm.past import Past
 from eventvm.spec import Shape
 from eventvm.times import briefly, length, rfc3339
 from eventvm.views import tag
@@ -114,14 +114,6 @@ def _bill(options: argparse.Namespace, asked: reading.Asked) -> Asked:
     )  # fmt: skip
 
 
-def _chosen(options: argparse.Namespace, pasts: Pasts) -> list[Past]:
-    """Give the machines that were named, else all."""
-    if not options.names:
-        return list(pasts)
-    find = pasts.known if options.id else pasts.named
-    return [find(name) for name in dict.fromkeys(options.names)]
-
-
 def _window(options: argparse.Namespace) -> Window:
     """Give the window that was asked for; times without an offset, and months, are the zone's."""
     zone = options.zone
@@ -140,9 +132,33 @@ def _window(options: argparse.Namespace) -> Window:
     return Window(begin, end)
 
 
-async def _folded(options: argparse.Namespace) -> tuple[Asked, list[Past]]:
+@asynccontextmanager
+async def _machines(
+    paper: Paper, options: argparse.Namespace
+) -> AsyncIterator[tuple[Asked, AsyncIterator[Past]]]:
+    """Give the machines that were named, else all, each only once the one before it is done with."""
     async with reading.opened(options) as (log, asked):
-        return _bill(options, asked), _chosen(options, await reading.folded(log, asked))
+        chosen = await _chosen(log, options, asked)
+        pasts = _each(log, asked, chosen if options.names else None, sheet.meanwhile(paper, options.output))
+        yield _bill(options, asked), pasts
+
+
+async def _chosen(log: EventLog, options: argparse.Namespace, asked: reading.Asked) -> list[str]:
+    """Give the ids of the machines that were named."""
+    names = dict.fromkeys(options.names)
+    found = [await reading.machine(log, asked, name, by_id=options.id, brief=True) for name in names]
+    return [past.machine.id for past in found]
+
+
+async def _each(
+    log: EventLog, asked: reading.Asked, chosen: list[str] | None, beside: Paper | None
+) -> AsyncIterator[Past]:
+    if chosen is None:
+        async for past in reading.each(log, asked, beside=beside):
+            yield past
+    else:
+        for id_ in chosen:
+            yield await reading.machine(log, asked, id_, by_id=True)
 
 
 # --- show -----------------------------------------------------------------------------------------------
@@ -150,8 +166,6 @@ async def _folded(options: argparse.Namespace) -> tuple[Asked, list[Past]]:
 
 async def entries(paper: Paper, options: argparse.Namespace) -> int:
     """List entries."""
-    asked, pasts = await _folded(options)
-    rows = (_entry(past, one) for past in pasts for one in past.ledger.known() if _asked_for(asked, one))
     columns = (
         Column("position", lambda row: str(row["position"])),
         Column("machine", lambda row: paper.ink(row["name"], "bold"), gives=True),
@@ -162,7 +176,13 @@ async def entries(paper: Paper, options: argparse.Namespace) -> int:
         Column("recorded", lambda row: _stamp(row["recorded_at"])),
         Column("corrected by", lambda row: f"#{row['corrected_by']}" if row["corrected_by"] else ""),
     )
-    sheet.shown(paper, options.output, columns, rows, "no entries")
+    shown = Sheet(paper, options.output, columns)
+    async with _machines(paper, options) as (asked, pasts):
+        async for past in pasts:
+            for one in past.ledger.known():
+                if _asked_for(asked, one):
+                    shown.add(_entry(past, one))
+    shown.end("no entries")
     return 0
 
 
@@ -201,8 +221,6 @@ def _stamp(text: str | None) -> str:
 
 async def intervals(paper: Paper, options: argparse.Namespace) -> int:
     """List intervals, cut to the window."""
-    asked, pasts = await _folded(options)
-    rows = map(_interval, parts(pasts, asked))
     columns = (
         Column("machine", lambda row: paper.ink(row["name"], "bold"), gives=True),
         Column("meter", lambda row: paper.ink(_meter(row)), gives=True),
@@ -213,7 +231,12 @@ async def intervals(paper: Paper, options: argparse.Namespace) -> int:
         Column("opened by", lambda row: paper.ink(f"{row['start_reason']} #{row['start_position']}")),
         Column("closed by", lambda row: paper.ink(_closed(row))),
     )
-    sheet.shown(paper, options.output, columns, rows, "nothing was counted")
+    shown = Sheet(paper, options.output, columns)
+    async with _machines(paper, options) as (asked, pasts):
+        async for past in pasts:
+            for part in parts([past], asked):
+                shown.add(_interval(part))
+    shown.end("nothing was counted")
     return 0
 
 
@@ -239,21 +262,29 @@ def _interval(part: Part) -> Row:
 
 async def summed(paper: Paper, options: argparse.Namespace) -> int:
     """Add up what lies in the window, line by line."""
-    asked, pasts = await _folded(options)
-    named = {past.machine.id: past for past in pasts}
-    rows = (_total(asked.keys, named, line, whole) for line, whole in totals(pasts, asked).items())
-    columns = tuple(_total_columns(paper, asked.keys))
-    sheet.shown(paper, options.output, columns, rows, "nothing was counted")
+    async with _machines(paper, options) as (asked, pasts):
+        shown = Sheet(paper, options.output, tuple(_total_columns(paper, asked.keys)))
+        sums: dict[Line, Sum] = {}
+        async for past in pasts:
+            if "machine" in asked.keys:  # then no line is anybody else's
+                for line, whole in totals([past], asked).items():
+                    shown.add(_total(asked.keys, past, line, whole))
+            else:
+                totals([past], asked, sums)
+    for line, whole in sums.items():
+        shown.add(_total(asked.keys, None, line, whole))
+    shown.end("nothing was counted")
     return 0
 
 
-def _total(keys: tuple[str, ...], named: dict[str, Past], line: Line, whole: Sum) -> Row:
+def _total(keys: tuple[str, ...], past: Past | None, line: Line, whole: Sum) -> Row:
     row: Row = {}
     labels = iter(line.labels)
     for key in keys:
         match key:
             case "machine":
-                row |= _named(named[line.machine])
+                assert past is not None
+                row |= _named(past)
             case "shape":
                 assert line.shape is not None
                 row |= _shape(line.shape)
@@ -304,12 +335,6 @@ async def diff(paper: Paper, options: argparse.Namespace) -> int:
     if len(moments_known) != 2:  # noqa: PLR2004  # two are compared
         raise BadInput("name two states of knowledge: --known-at A --known-at B; `now` is one")
     options.known_at = None
-    async with reading.opened(options) as (log, asked):
-        one, other = [await known.known(log) for known in moments_known]
-        sides = [await reading.folded(log, replace(asked, known=known)) for known in (one, other)]
-        meant, bill = _meant(options, sides), _bill(options, asked)
-        before, after = [_shares(pasts, meant, bill) for pasts in sides]
-        rows = [await _changed(log, sides, line) for line in rebilled(before, after, (one, other))]
     columns = (
         Column("machine", lambda row: paper.ink(row["name"], "bold"), gives=True),
         Column("meter", lambda row: paper.ink(_meter(row)), gives=True),
@@ -318,34 +343,69 @@ async def diff(paper: Paper, options: argparse.Namespace) -> int:
         Column("difference", lambda row: paper.ink(_signed(int(row["difference_ns"])), "yellow")),
         Column("because of", lambda row: paper.ink("; ".join(map(_cause, row["because"]))), gives=True),
     )
-    sheet.shown(paper, options.output, columns, rows, "no line changed")
-    return 1 if rows else 0
+    shown, changed = Sheet(paper, options.output, columns), False
+    async with reading.opened(options) as (log, asked):
+        one, other = [await known.known(log) for known in moments_known]
+        beside = sheet.meanwhile(paper, options.output)
+        async for past, before, after in _bills(log, options, asked, (one, other), beside):
+            for line in rebilled(before, after, (one, other)):
+                shown.add(await _changed(log, past, line))
+                changed = True
+    shown.end("no line changed")
+    return int(changed)
 
 
-def _meant(options: argparse.Namespace, sides: Sequence[Pasts]) -> set[str]:
-    """Give the machines that were named, by what was known before or after: a name may have moved between."""
+Bills = tuple[Past, list[Share], list[Share]]
+"""A machine, and its bill as it was known at two positions."""
+
+
+async def _bills(
+    log: EventLog, options: argparse.Namespace, asked: reading.Asked, known: tuple[int, int],
+    beside: Paper | None,
+) -> AsyncIterator[Bills]:  # fmt: skip
+    """Draw up both bills of each machine, in the order of their ids."""
+    bill = _bill(options, asked)
     if not options.names:
-        return {past.machine.id for pasts in sides for past in pasts}
-    return {id_ for name in options.names for id_ in _either(options, sides, name)}
+        async for twice in reading.folds(
+            log, max(known), lambda found: streams.Twice(known, asked.at, definitions=found), beside=beside
+        ):
+            yield _both(twice, bill)
+        return
+    for id_ in await _meant(log, options, asked, known):
+        twice = streams.Twice(known, asked.at)
+        await reading.apart(log, replace(asked, known=max(known)), {id_: id_}, twice.apply)
+        yield _both(twice, bill)
 
 
-def _either(options: argparse.Namespace, sides: Sequence[Pasts], name: str) -> set[str]:
+def _both(twice: streams.Twice, bill: Asked) -> Bills:
+    """Draw up the bill of a machine as it was known at each position; one not known yet has no lines."""
+    (_, before), (_, after) = twice.then
+    (past,) = after.machines.values() or before.machines.values()
+    one, other = ([part.share for part in parts(pasts, bill)] for pasts in (before, after))
+    return past, one, other
+
+
+async def _meant(
+    log: EventLog, options: argparse.Namespace, asked: reading.Asked, known: tuple[int, int]
+) -> list[str]:
+    """Give the machines that were named, by what was known before or after: a name may have moved between."""
+    either = [replace(asked, known=one) for one in known]
+    return sorted(
+        {id_ for name in options.names for id_ in await _either(log, either, name, by_id=options.id)}
+    )
+
+
+async def _either(log: EventLog, either: Iterable[reading.Asked], name: str, *, by_id: bool) -> set[str]:
     found = set()
-    for pasts in sides:
+    for asked in either:
         with suppress(NoSuchMachine):
-            found.add((pasts.known if options.id else pasts.named)(name).machine.id)
+            found.add((await reading.machine(log, asked, name, by_id=by_id, brief=True)).machine.id)
     if not found:
         raise NoSuchMachine(name)
     return found
 
 
-def _shares(pasts: Pasts, meant: set[str], bill: Asked) -> list[Share]:
-    """Draw the bill up as it was known; a machine that was not known yet has no lines."""
-    return [part.share for part in parts((past for past in pasts if past.machine.id in meant), bill)]
-
-
-async def _changed(log: EventLog, sides: Sequence[Pasts], line: Billed) -> Row:
-    past = sides[1].machines.get(line.machine) or sides[0].machines[line.machine]
+async def _changed(log: EventLog, past: Past, line: Billed) -> Row:
     ns = [0 if one is None else one.ns for one in (line.before, line.after)]
     return {
         **_named(past), "meter": line.meter, "subject": line.subject,

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from eventvm import events
+from eventvm.audit import streams
 from eventvm.cli import place, reading, sheet
 from eventvm.cli.input import definition
 from eventvm.cli.paper import Paper
@@ -167,8 +168,8 @@ async def _recorded(options: argparse.Namespace) -> list[Found]:
     """Give what the log has recorded; where none was named, there need not be one."""
     try:
         async with reading.opened(options) as (log, _):
-            streams = await reading.definitions(log)
-            records = [record for stream in streams async for record in reading.records_of(log, stream)]
+            defining = await streams.lifecycles(log)
+            records = [record for one in defining async for record in streams.records_of(log, one)]
     except NotALog:
         if options.log:
             raise

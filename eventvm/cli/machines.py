@@ -2,9 +2,12 @@
 
 import argparse
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
+
+from msgspec import json
 
 from eventvm import times
 from eventvm.bill import has
@@ -15,7 +18,7 @@ from eventvm.cli.sheet import Column, Row
 from eventvm.explanation import Sentence, account, explained, order
 from eventvm.log import EventLog
 from eventvm.machine import Machine
-from eventvm.past import Past, Pasts
+from eventvm.past import Past
 from eventvm.picture import told
 from eventvm.spec import Shape
 from eventvm.times import SECOND_NS, length
@@ -85,32 +88,48 @@ def _named(verbs: Any, name: str, does: str, example: str, run: Any) -> None:
 async def listed(paper: Paper, options: argparse.Namespace) -> int:
     """List machines, once or at every change."""
     async with reading.opened(options) as (log, asked):
-        pasts = await reading.folded(log, asked, brief=True)
-        _show(paper, options, pasts, asked)
         if options.watch and not asked.past:
-            await _watch(paper, options, log, pasts)
+            await _watch(paper, options, log)
+        else:
+            await _list_once(paper, options, log, asked)
     return 0
 
 
-async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog, pasts: Pasts) -> None:
+async def _list_once(paper: Paper, options: argparse.Namespace, log: EventLog, asked: reading.Asked) -> None:
+    """Fold the machines one by one, and keep of each that is shown what is shown, as text."""
+    kept, ended = [], 0
+    async for past in reading.each(log, asked, brief=True):
+        if _wanted(past.machine, options):
+            if options.all or past.machine.living:
+                kept.append((past.machine.name, json.encode(_row(past, asked))))
+            else:
+                ended += 1
+    kept.sort(key=itemgetter(0))
+    _show(paper, options, (json.decode(text) for _, text in kept), ended)
+
+
+async def _watch(paper: Paper, options: argparse.Namespace, log: EventLog) -> None:
     """Show the list whenever the log has gone on; many changes at once are shown once.
 
     What is read off a screen has to be true by then: there the ages are brought up to date meanwhile.
     """
+    now = reading.present()
+    pasts = await reading.folded(log, now, brief=True)
     while True:
+        asked_for = [past for past in pasts if _wanted(past.machine, options)]
+        wanted = [past for past in asked_for if options.all or past.machine.living]
+        wanted.sort(key=lambda past: past.machine.name)
+        _show(paper, options, (_row(past, now) for past in wanted), len(asked_for) - len(wanted))
         with suppress(TimeoutError):
             async with asyncio.timeout(STALE_SECONDS if paper.seen else None):
                 await log.wait(pasts.position)
         await reading.read(log, pasts.apply, after=pasts.position)
         paper.clear()
-        _show(paper, options, pasts, reading.present())
+        now = reading.present()
 
 
-def _show(paper: Paper, options: argparse.Namespace, pasts: Pasts, asked: reading.Asked) -> None:
-    asked_for = [past for past in pasts if _wanted(past.machine, options)]
-    wanted = [past for past in asked_for if options.all or past.machine.living]
-    rows = (_row(past, asked) for past in sorted(wanted, key=lambda past: past.machine.name))
-    sheet.shown(paper, options.output, _columns(paper), rows, _nothing(len(asked_for)))
+def _show(paper: Paper, options: argparse.Namespace, rows: Iterable[Row], ended: int) -> None:
+    sheet.shown(paper, options.output, _columns(paper), rows, _nothing(ended))
 
 
 def _nothing(ended: int) -> str:
@@ -191,7 +210,7 @@ def _seen_ago(row: Row) -> str:
 async def show(paper: Paper, options: argparse.Namespace) -> int:
     """Show one machine."""
     async with reading.opened(options) as (log, asked):
-        past = await reading.machine(log, asked, options.name, by_id=options.id)
+        past = await reading.machine(log, asked, options.name, by_id=options.id, brief=True)
         row = _row(past, asked)
     if options.output == "table":
         paper.pairs(_lines(paper, past, row))

@@ -100,18 +100,22 @@ class Paper:
         return lettering.fitted(widths, gives, self.columns - 2 * (len(widths) - 1), NARROWEST)
 
 
-def widths(cells: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[int]:
-    """Say how wide each column has to be, and was before."""
-    columns = [list(map(_width, column)) for column in zip(*cells, strict=True)]
-    return [max(wide, *column) for wide, column in zip(least or [0] * len(columns), columns, strict=True)]
+def widths(cells: Iterable[Sequence[str]]) -> list[int]:
+    """Say how wide each column has to be."""
+    return [max(map(width, column)) for column in zip(*cells, strict=True)]
 
 
-def _width(cell: str) -> int:
-    return lettering.columns(ANSI.sub("", cell))
+def width(cell: str) -> int:
+    """Say how many columns a cell takes, however it is dyed."""
+    return lettering.columns(_undyed(cell))
+
+
+def _undyed(cell: str) -> str:
+    return ANSI.sub("", cell) if "\x1b" in cell else cell
 
 
 def _set(cell: str, width: int, mark: str) -> str:
     """Fill a cell up to its width, or cut it to that and keep its dye."""
-    words = ANSI.sub("", cell)
+    words = _undyed(cell)
     kept = lettering.cut(words, width, mark)
     return (cell if kept == words else cell.replace(words, kept)) + " " * (width - lettering.columns(kept))

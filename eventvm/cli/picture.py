@@ -1,7 +1,6 @@
 """`eventvm picture`: the life of a machine, or of several, over time: in the terminal, or as SVG."""
 
 import argparse
-from collections.abc import AsyncIterator
 from typing import Any
 
 from eventvm.bill import has
@@ -61,7 +60,7 @@ async def drawn(paper: Paper, options: argparse.Namespace) -> int:
         end = None if options.end is None else await options.end.so(log)
         if begin is not None and end is not None and begin >= end:
             raise BadInput("--from lies after --to: such a picture shows nothing")
-        lives = [life async for life in _lives(log, asked, options)]
+        lives = await _lives(log, asked, options)
     shown = picture(lives, begin, end)
     if not shown.lives:
         paper.line("no machines" if begin is None and end is None else "nothing lived in that time")
@@ -72,40 +71,46 @@ async def drawn(paper: Paper, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _lives(log: EventLog, asked: reading.Asked, options: argparse.Namespace) -> AsyncIterator[Life]:
-    lives = await _folded(log, asked, options)
-    pasts = _named(lives, options) if options.names else _wanted(lives, options)
-    if len(pasts) > MOST:
-        raise BadInput(f"{len(pasts):,} machines are too many for one picture; name some, or use --prefix")
-    for past in pasts:
-        yield lives.life(past, asked.now)
+Drawn = tuple[Lives, Past]
+"""A machine, and what was folded with it."""
 
 
-async def _folded(log: EventLog, asked: reading.Asked, options: argparse.Namespace) -> Lives:
-    """Fold what is needed: names lead to streams, but those of the past are looked for in the whole log."""
+async def _lives(log: EventLog, asked: reading.Asked, options: argparse.Namespace) -> list[Life]:
+    drawn = await (_named if options.names else _wanted)(log, asked, options)
+    return [lives.life(past, asked.now) for lives, past in drawn]
+
+
+async def _named(log: EventLog, asked: reading.Asked, options: argparse.Namespace) -> list[Drawn]:
+    """Fold the machines that names led to: names lead to streams, and each of these is read once."""
+    of = {name: await reading.stream_of(log, asked, name, by_id=options.id) for name in options.names}
     lives = Lives(asked.at)
-    if options.names and (options.id or not asked.past):
-        streams = {name: await reading.stream_of(log, name, by_id=options.id) for name in options.names}
-        await reading.apart(log, asked, streams, lives.apply)
-    else:
-        await reading.read(log, lives.apply, until=asked.known)
-    return lives
+    await reading.apart(log, asked, of, lives.apply)
+    return [(lives, lives.pasts.known(stream)) for stream in dict.fromkeys(of.values())]
 
 
-def _named(lives: Lives, options: argparse.Namespace) -> list[Past]:
-    find = lives.pasts.known if options.id else lives.pasts.named
-    return list({past.machine.id: past for past in map(find, options.names)}.values())
+async def _wanted(log: EventLog, asked: reading.Asked, options: argparse.Namespace) -> list[Drawn]:
+    """Fold all machines one after the other, and keep those that are wanted, if one picture holds them."""
+    kept: list[Drawn] = []
+    count = latest = 0
+    until = log.tree.size if asked.known is None else asked.known
+    async for lives in reading.folds(log, until, lambda known: Lives(asked.at, definitions=known)):
+        latest = max(latest, lives.latest)
+        found = [(lives, past) for past in lives.pasts if _is_wanted(past, options)]
+        count += len(found)
+        kept += found[: MOST - len(kept)]
+    if count > MOST:
+        raise BadInput(f"{count:,} machines are too many for one picture; name some, or use --prefix")
+    for lives, _ in kept:
+        lives.latest = latest
+    return sorted(kept, key=lambda one: (one[1].machine.name, one[1].machine.id))
 
 
-def _wanted(lives: Lives, options: argparse.Namespace) -> list[Past]:
-    ones = [
-        past
-        for past in lives.pasts
-        if (options.all or past.machine.living)
+def _is_wanted(past: Past, options: argparse.Namespace) -> bool:
+    return (
+        (options.all or past.machine.living)
         and past.machine.name.startswith(options.prefix)
         and all(has(past.machine.spec.labels, label) for label in options.label)
-    ]
-    return sorted(ones, key=lambda past: (past.machine.name, past.machine.id))
+    )
 
 
 def _draw(paper: Paper, file: str, shown: Picture) -> None:

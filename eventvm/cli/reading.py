@@ -7,17 +7,21 @@ from typing import Any
 
 from msgspec import Struct
 
+from eventvm.audit import streams
+from eventvm.audit.streams import Kind
 from eventvm.cli import moment, place
+from eventvm.cli.paper import Paper
 from eventvm.cli.progress import Progress
 from eventvm.clock import Clock
 from eventvm.errors import NoSuchMachine
 from eventvm.ledger import Interval, Ledger
 from eventvm.log import PAGE, EventLog
 from eventvm.logs import open_log
+from eventvm.logs.sqlite_reader import SqliteReader
 from eventvm.observation import Instant
 from eventvm.past import Past, Pasts
 from eventvm.record import Record
-from eventvm.views import of_machine
+from eventvm.views import Definitions, of_machine
 
 
 class Asked(Struct, frozen=True):
@@ -92,62 +96,76 @@ async def folded(log: EventLog, asked: Asked, *, brief: bool = False) -> Pasts:
     return pasts
 
 
-async def machine(log: EventLog, asked: Asked, name: str, *, by_id: bool) -> Past:
-    """Fold the machine that a name led to then; the present one is found without reading the whole log."""
-    if not by_id and asked.past:
-        return _by_then(await folded(log, asked), name)
-    stream = await stream_of(log, name, by_id=by_id)
-    return (await alone(log, asked, stream, name)).known(stream)
+async def each(
+    log: EventLog, asked: Asked, *, brief: bool = False, beside: Paper | None = None
+) -> AsyncIterator[Past]:
+    """Fold the machines as they were and as the log knew them, one after the other by their ids."""
+    until = log.tree.size if asked.known is None else asked.known
+    async for pasts in folds(
+        log, until, lambda found: Pasts(asked.at, brief=brief, definitions=found), beside=beside
+    ):
+        for past in pasts:
+            yield past
 
 
-def _by_then(pasts: Pasts, name: str) -> Past:
-    try:
-        return pasts.named(name)
-    except NoSuchMachine as problem:
+async def folds(
+    log: EventLog, until: int, begin: Callable[[Definitions], Kind], what: str = "reading",
+    *, beside: Paper | None = None,
+) -> AsyncIterator[Kind]:  # fmt: skip
+    """Fold what each machine's records up to a position come to, one after the other by their ids."""
+    with Progress(what, until, beside=beside) as progress:
+        async for fold in streams.each(log, until, begin, progress.reach):
+            yield fold
+
+
+async def machine(log: EventLog, asked: Asked, name: str, *, by_id: bool, brief: bool = False) -> Past:
+    """Fold the machine that a name led to then; in brief without its history and its ledger."""
+    stream = await stream_of(log, asked, name, by_id=by_id)
+    return (await alone(log, asked, stream, name, brief=brief)).known(stream)
+
+
+async def stream_of(log: EventLog, asked: Asked, name: str, *, by_id: bool) -> str:
+    """Give the stream that a name led to then; empty where it leads nowhere now."""
+    if by_id:
+        return name
+    if asked.past:
+        return await _held_then(log, asked, name)
+    holder = await log.find(name)
+    return holder.stream if holder is not None else ""
+
+
+async def _held_then(log: EventLog, asked: Asked, name: str) -> str:
+    """Fold each machine that may have had a name, and give the one that had it last."""
+    assert isinstance(log, SqliteReader), "only a file is opened read-only"
+    until = log.tree.size if asked.known is None else asked.known
+    last, found = 0, ""
+    for stream in filter(of_machine, await log.mentioning(name, until)):
+        for past in (await alone(log, asked, stream, name, brief=True)).machines.values():
+            if past.held.get(name, 0) > last:
+                last, found = past.held[name], stream
+    if not found:
+        problem = NoSuchMachine(name)
         problem.hint = "a name leads to whoever held it by then; `--id` takes an id, which no rename changes"
-        raise
+        raise problem
+    return found
 
 
-async def stream_of(log: EventLog, name: str, *, by_id: bool) -> str:
-    """Give the stream that a name leads to now."""
-    holder = None if by_id else await log.find(name)
-    return name if by_id else holder.stream if holder is not None else ""
-
-
-async def alone(log: EventLog, asked: Asked, stream: str, name: str) -> Pasts:
+async def alone(log: EventLog, asked: Asked, stream: str, name: str, *, brief: bool = False) -> Pasts:
     """Fold one machine from its own stream, and the definitions that the log holds."""
-    pasts = Pasts(asked.at)
+    pasts = Pasts(asked.at, brief=brief)
     await apart(log, asked, {name: stream}, pasts.apply)
     return pasts
 
 
-async def apart(
-    log: EventLog, asked: Asked, streams: Mapping[str, str], take: Callable[[Record], object]
-) -> None:
+async def apart(log: EventLog, asked: Asked, of: Mapping[str, str], take: Callable[[Record], object]) -> None:
     """Hand on what the log knew of some machines, each stream given by its name, and of the definitions."""
-    for name, stream in streams.items():
+    for name, stream in of.items():
         if not stream or not of_machine(stream):
             raise NoSuchMachine(name)
-    for one in (*await definitions(log), *dict.fromkeys(streams.values())):
-        async for record in records_of(log, one):
+    for one in (*await streams.lifecycles(log), *dict.fromkeys(of.values())):
+        async for record in streams.records_of(log, one):
             if asked.known is None or record.position <= asked.known:
                 take(record)
-
-
-async def definitions(log: EventLog) -> list[str]:
-    """List the streams of the lifecycles."""
-    streams = await log.streams(after="lifecycle/", limit=PAGE)
-    return [stream for stream in streams if stream.startswith("lifecycle/")]
-
-
-async def records_of(log: EventLog, stream: str) -> AsyncIterator[Record]:
-    """Read one stream to its end."""
-    after, end = 0, False
-    while not end:
-        page = await log.read(stream=stream, after=after)
-        for record in page.records:
-            yield record
-        after, end = page.position, page.end
 
 
 def intervals(ledger: Ledger, asked: Asked) -> tuple[Interval, ...]:

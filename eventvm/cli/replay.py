@@ -15,7 +15,7 @@ from eventvm.log import EventLog, Replay
 from eventvm.logs.sqlite_reader import SqliteReader
 from eventvm.machine import Machine
 from eventvm.record import Record
-from eventvm.views import Fleet
+from eventvm.views import Census, Fleet
 
 KEYS = "SELECT key, position FROM keys WHERE key > ? AND position <= ? ORDER BY key LIMIT 1000"
 AGAIN = 5
@@ -46,8 +46,7 @@ async def replay(paper: Paper, options: argparse.Namespace) -> int:
     fleet = rebuilt.fleet
     told = {
         "records": fleet.position, "machines": len(fleet.machines),
-        "changes": sum(map(len, fleet.histories.values())),
-        "entries": sum(len(one.entries) for one in fleet.ledgers.values()),
+        "changes": fleet.changes, "entries": fleet.entries,
         "root": rebuilt.root, "differences": wrong,
     }  # fmt: skip
     if options.output == "table":
@@ -75,7 +74,7 @@ class Rebuilt:
     def __init__(self, log: EventLog, headway: Headway) -> None:
         self._log = log
         self._headway = headway
-        self.fleet = Fleet()
+        self.fleet = Census()
         self._born: dict[str, int] = {}
         self._keys = Keys()
         self._replay: Replay | None = None

@@ -1,6 +1,7 @@
 """`eventvm log shadow`: the log replayed under another definition, for whoever is about to change one."""
 
 import argparse
+from operator import attrgetter
 from typing import Any
 
 from eventvm.audit.shadow import Illegal, Shadow, Stuck
@@ -8,8 +9,9 @@ from eventvm.cli import place, reading, sheet
 from eventvm.cli.input import definition
 from eventvm.cli.paper import Paper
 from eventvm.cli.sheet import Column, Row
-from eventvm.lifecycle import Lifecycle
+from eventvm.lifecycle import Lifecycle, Rules
 from eventvm.record import Record
+from eventvm.views import Definitions
 
 
 def describe(verbs: Any) -> None:
@@ -31,22 +33,35 @@ def describe(verbs: Any) -> None:
 
 
 async def shadow(paper: Paper, options: argparse.Namespace) -> int:
-    """Replay, and list what would not have been."""
-    shadowed = Shadow(definition(options.lifecycle, Lifecycle))
+    """Replay machine by machine, and list what would not have been in the order in which it was."""
+    rules = Rules(definition(options.lifecycle, Lifecycle))
     illegal: list[Illegal] = []
-
-    def take(record: Record) -> None:
-        if (found := shadowed.apply(record)) is not None:
-            illegal.append(found)
-
+    stuck: list[Stuck] = []
+    records = 0
     async with reading.opened(options) as (log, _):
-        await reading.read(log, take, what="replaying")
-    rows = [*map(_illegal, illegal), *map(_stuck, shadowed.stuck())]
-    nothing = (
-        f"all {shadowed.records:,} records of {shadowed.rules.name} are legal under it, and nobody is stuck"
-    )
+        shadows = reading.folds(log, log.tree.size, lambda found: Tried(rules, found), "replaying")
+        async for tried in shadows:
+            illegal += tried.illegal
+            stuck += tried.shadow.stuck()
+            records += tried.shadow.records
+    illegal.sort(key=attrgetter("position"))
+    rows = [*map(_illegal, illegal), *map(_stuck, stuck)]
+    nothing = f"all {records:,} records of {rules.name} are legal under it, and nobody is stuck"
     sheet.shown(paper, options.output, _columns(paper), rows, nothing)
     return 1 if rows else 0
+
+
+class Tried:
+    """One machine under the definition, and those of its records that would have been illegal."""
+
+    def __init__(self, rules: Rules, definitions: Definitions) -> None:
+        self.shadow = Shadow(rules, definitions)
+        self.illegal: list[Illegal] = []
+
+    def apply(self, record: Record) -> None:
+        """Try one more of its records."""
+        if (found := self.shadow.apply(record)) is not None:
+            self.illegal.append(found)
 
 
 def _illegal(one: Illegal) -> Row:

@@ -1,19 +1,22 @@
 """Sheets: rows of plain values, shown as a table for people, or as JSON, JSON lines or CSV for programs."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
-from io import StringIO
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BytesIO, StringIO
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
 
 from msgspec import json
 
-from eventvm.cli.paper import Paper, widths
+from eventvm.cli.paper import Paper, width
 from eventvm.errors import plain
 
 Row = dict[str, Any]
 FORMS = ("table", "json", "jsonl", "csv")
 PLAIN = ("table", "json", "jsonl")
 """The forms of what is one thing."""
+MEMORY_BYTES = 4 << 20
+"""How much of a table waits in memory until it is shown."""
 
 
 class Column(NamedTuple):
@@ -32,6 +35,41 @@ def describe(verb: Any, *forms: str) -> None:
     )
 
 
+def meanwhile(paper: Paper, form: str) -> Paper | None:
+    """Give the paper if rows of this form are shown on it as they come; a table waits for its end."""
+    return None if form == "table" else paper
+
+
+class Waiting:
+    """Rows of a table until its widths are known; those that are too many for memory wait on the disk."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = BytesIO()
+        self.widths: list[int] = []
+        """How wide the columns are by now."""
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Take one more row."""
+        wide = [width(cell) for cell in cells]
+        self.widths = list(map(max, self.widths or wide, wide))
+        if isinstance(self._file, BytesIO) and self._file.tell() > MEMORY_BYTES:
+            gathered, self._file = self._file, TemporaryFile()  # noqa: SIM115  # as long as the sheet
+            self._file.write(gathered.getbuffer())
+        self._file.write(json.encode(cells) + b"\n")
+
+    def taken(self) -> Iterator[Sequence[str]]:
+        """Give all rows, and keep none."""
+        self._file.seek(0)
+        for line in self._file:
+            yield json.decode(line)
+        self._file.seek(0)
+        self._file.truncate()
+
+    def close(self) -> None:
+        """Let the disk have its room back."""
+        self._file.close()
+
+
 class Sheet:
     """Rows on their way out, in the form that was asked for; only a table waits for its end."""
 
@@ -39,16 +77,16 @@ class Sheet:
         self._paper = paper
         self._form = form
         self._columns = columns
-        self._rows: list[Sequence[str]] = []
-        self._widths: list[int] = []
-        """How wide the columns are that were shown; the heads are, once there are any."""
+        self._rows = Waiting()
         self._count = 0
 
     def add(self, row: Row) -> None:
         """Show a row, or keep it until the table's widths are known."""
         match self._form:
             case "table":
-                self._rows.append([column.cell(row) for column in self._columns])
+                if not self._count:
+                    self._rows.add([self._paper.ink(column.head, "dim") for column in self._columns])
+                self._rows.add([column.cell(row) for column in self._columns])
             case "json":
                 self._paper.line(f"{',' if self._count else '['}{_text(row)}")
             case "jsonl":
@@ -59,15 +97,9 @@ class Sheet:
 
     def flush(self) -> None:
         """Show what has come by now."""
-        if self._rows:
-            heads = (
-                [] if self._widths else [[self._paper.ink(column.head, "dim") for column in self._columns]]
-            )
-            cells = [*heads, *self._rows]
+        if widths := self._rows.widths:
             gives = [column.gives for column in self._columns]
-            self._widths = self._paper.fitted(widths(cells, self._widths), gives)
-            self._paper.rows(cells, self._widths)
-            self._rows = []
+            self._paper.rows(self._rows.taken(), self._paper.fitted(widths, gives))
         self._paper.flush()
 
     def end(self, nothing: str = "") -> None:
@@ -77,6 +109,7 @@ class Sheet:
         if self._form == "json":
             self._paper.line("]" if self._count else "[]")
         self.flush()
+        self._rows.close()
 
 
 def shown(paper: Paper, form: str, columns: Sequence[Column], rows: Iterable[Row], nothing: str = "") -> None:

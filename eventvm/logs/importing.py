@@ -29,7 +29,7 @@ from eventvm.machine import Machine, evolve
 from eventvm.merkle import Tree
 from eventvm.observation import Instant
 from eventvm.record import Record
-from eventvm.views import Definitions, defined, first, of_machine
+from eventvm.views import Alike, Definitions, defined, first, of_machine
 
 MODE = 0o600
 FOREIGN = "foreign/"
@@ -146,6 +146,7 @@ class Names:
         self._definitions = Definitions()
         self._machines: dict[str, Machine] = {}
         self._holders: dict[str, Holder] = {}
+        self._specs = Alike()
 
     def follow(self, records: Iterable[Record]) -> dict[str, Holder]:
         """Fold records in, and give the names that moved."""
@@ -161,7 +162,8 @@ class Names:
         if not of_machine(record.stream):
             return
         before = self._machines.get(record.stream) or first(record, self._definitions)
-        after = self._machines[record.stream] = evolve(before, record.event, record.position)
+        after = evolve(before, record.event, record.position)
+        self._machines[record.stream] = after if after.spec is before.spec else self._specs.share(after)
         if (before.name, before.holds, before.claims) != (after.name, after.holds, after.claims):
             yield from self._place(before, after)
 

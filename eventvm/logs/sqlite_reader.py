@@ -15,6 +15,8 @@ import sqlite3
 import stat
 import time
 from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
@@ -24,6 +26,7 @@ from typing import Any, NamedTuple, Self
 
 import aiosqlite
 import anyio
+import msgspec
 
 from eventvm import limits
 from eventvm.errors import (
@@ -42,6 +45,7 @@ from eventvm.logs.filesystem import file_at
 from eventvm.logs.migrations import MIGRATIONS
 from eventvm.logs.naps import Naps
 from eventvm.logs.part import Stopped, apart, written
+from eventvm.logs.sqlite_append import as_json
 from eventvm.merkle import Tree, unpacked
 from eventvm.record import Page, Record
 
@@ -71,6 +75,40 @@ READ_STREAM = f"""
     SELECT {COLUMNS} FROM page JOIN records r USING (position) JOIN streams s ON s.id = r.stream
     ORDER BY r.position
 """  # noqa: S608  # our own columns
+READ_STREAMS = f"""
+    WITH RECURSIVE back(place, position, previous) AS (
+        SELECT wanted.key, r.position, r.previous FROM json_each(:streams) wanted
+        JOIN streams s ON s.stream = wanted.value JOIN heads h ON h.stream = s.id
+        JOIN records r ON r.position = h.position
+        UNION ALL
+        SELECT back.place, r.position, r.previous FROM back JOIN records r ON r.position = back.previous
+        WHERE back.previous < back.position
+    )
+    SELECT {COLUMNS} FROM back JOIN records r USING (position) JOIN streams s ON s.id = r.stream
+    WHERE r.position <= :until AND instr(r.body, :word) ORDER BY back.place, r.position
+"""  # noqa: S608  # our own columns
+READ_AT = f"""
+    SELECT {COLUMNS} FROM json_each(?) wanted JOIN records r ON r.position = wanted.value
+    JOIN streams s ON s.id = r.stream ORDER BY r.position
+"""  # noqa: S608  # our own columns
+GO_BACK = """
+    WITH RECURSIVE back(position, previous) AS (
+        SELECT r.position, r.previous FROM heads h JOIN records r ON r.position = h.position
+        WHERE h.stream = (SELECT id FROM streams WHERE stream = :stream) AND r.position > :after
+        UNION ALL
+        SELECT r.position, r.previous FROM back JOIN records r ON r.position = back.previous
+        WHERE back.previous > :after AND back.previous < back.position
+    )
+    SELECT json_group_array(position) FROM back
+"""
+LENGTHS = """
+    SELECT s.stream, h.version FROM streams s JOIN heads h ON h.stream = s.id
+    WHERE s.stream > ? ORDER BY s.stream LIMIT ?
+"""
+MENTION = """
+    SELECT DISTINCT s.stream FROM records r JOIN streams s ON s.id = r.stream
+    WHERE r.position <= ? AND instr(r.body, json_quote(?)) ORDER BY s.stream
+"""
 RECALL = f"""
     SELECT {COLUMNS} FROM keys k JOIN records r USING (position) JOIN streams s ON s.id = r.stream
     WHERE k.key = ?
@@ -98,12 +136,26 @@ class LogHead(NamedTuple):
     """The id of the next new stream."""
 
 
+class Ahead(NamedTuple):
+    """Where the records of one stream are that its reader has not come to yet."""
+
+    stream: str = ""
+    positions: Sequence[int] = ()
+
+    def page(self, stream: str, after: int, limit: int) -> Sequence[int]:
+        """Give the positions of a whole page; none if it may end here, or is of another stream."""
+        begin = bisect_right(self.positions, after) if stream == self.stream else len(self.positions)
+        page = self.positions[begin : begin + limit]
+        return page if begin and self.positions[begin - 1] == after and len(page) == limit else ()
+
+
 class SqliteReading(ABC):
     """The half of a SQLite log that reads."""
 
     path: Path
     _tree: Tree
     _naps: Naps
+    _ahead = Ahead()
 
     @property
     def url(self) -> str:
@@ -117,9 +169,31 @@ class SqliteReading(ABC):
         """Read a page of records."""
         if stream is None:
             rows = await self.ask(READ_ALL, (after, limit))
+        elif positions := self._ahead.page(stream, after, limit):
+            rows = await self.ask(READ_AT, (as_json(list(positions)),))
         else:
             rows = await self.ask(READ_STREAM, {"stream": stream, "after": after, "limit": limit})
+            if len(rows) == limit >= PAGE:
+                await self._look_ahead(stream, rows[-1][0])
         return tuple(map(read_record, rows))
+
+    async def _look_ahead(self, stream: str, after: int) -> None:
+        """Go back over a long stream once, and not again for each of its pages."""
+        ((positions,),) = await self.ask(GO_BACK, {"stream": stream, "after": after})
+        self._ahead = Ahead(stream, array("q", [after, *sorted(msgspec.json.decode(positions))]))
+
+    async def load_streams(self, streams: Sequence[str], until: int, word: str = "") -> tuple[Record, ...]:
+        """Read the records up to a position that hold a word, stream by stream; they should be few."""
+        rows = await self.ask(READ_STREAMS, {"streams": as_json(streams), "until": until, "word": word})
+        return tuple(map(read_record, rows))
+
+    async def mentioning(self, word: str, until: int) -> list[str]:
+        """List the streams that hold a word, up to a position: all that may ever have had it as a name."""
+        return [stream for (stream,) in await self.ask(MENTION, (until, word))]
+
+    async def lengths(self, after: str, limit: int) -> list[tuple[str, int]]:
+        """List the streams after one of them, each with the number of its records."""
+        return [(stream, version) for stream, version in await self.ask(LENGTHS, (after, limit))]
 
     async def find(self, name: str) -> Holder | None:
         rows = await self.ask(FIND, (name,))

@@ -10,7 +10,7 @@ from eventvm.audit.changes import changed, parted, rebilled
 from eventvm.audit.shadow import Shadow
 from eventvm.bill import Asked, parts
 from eventvm.errors import BadInput
-from eventvm.lifecycle import Recorded, encode
+from eventvm.lifecycle import Recorded, Rules, encode
 from eventvm.lifecycles import LIFECYCLES
 from eventvm.logs import open_log
 from eventvm.machine import blank
@@ -160,7 +160,7 @@ def test_a_line_that_its_neighbour_moved_names_the_correction_of_that(life):
 
 
 def shadowed(definition, records):
-    shadow = Shadow(definition)
+    shadow = Shadow(Rules(definition))
     found = [illegal for record in records if (illegal := shadow.apply(record)) is not None]
     return found, list(shadow.stuck()), shadow.records
 
