@@ -38,9 +38,9 @@ class Past:
         """Whether what followed the last change of phase had followed by then."""
         self._over = False
         self.ledger = Ledger()
-        """All its entries: they have a cut of their own; none of them in brief."""
+        """All its entries: they have a cut of their own; none of them in brief, as what follows here."""
         self.changes: list[Transition] = []
-        """Its changes of phase; in brief the last one."""
+        """Its changes of phase."""
         self.came: Record | None = None
         """The record that brought it into its phase."""
         self.asked: Record | None = None
@@ -56,11 +56,12 @@ class Past:
         """Fold one more of its records in."""
         before = self.folded
         after = self.folded = evolve(before, record.event, record.position)
+        at = when(record)
         if not self._brief:
             self.ledger.add(before, record)
-        at = when(record)
-        if after.spec.labels != before.spec.labels or not self.labelled:
-            self.labelled.append((max(at, self.labelled[-1][0]) if self.labelled else at, after.spec.labels))
+            if not self.labelled or after.spec.labels != before.spec.labels:
+                since = max(at, self.labelled[-1][0]) if self.labelled else at
+                self.labelled.append((since, after.spec.labels))
         if after.generation != before.generation:
             self._following = not (self._over or self._beyond(at))
             self._over = not self._following
@@ -74,11 +75,10 @@ class Past:
 
     def _count(self, before: Machine, record: Record, after: Machine) -> None:
         self.machine = after
-        if (change := transition(before, record, after)) is not None:
-            if self._brief:
-                self.changes.clear()
-            self.changes.append(change)
+        if after.generation != before.generation:
             self.came = record
+            if not self._brief and (change := transition(before, record, after)) is not None:
+                self.changes.append(change)
         if isinstance(record.event, events.Requested):
             self.asked = record
         if not isinstance(record.event, Unknown) and record.event.evidence is not None:
@@ -89,7 +89,7 @@ class Past:
     @property
     def last_change(self) -> int:
         """The wall time of its last change of phase."""
-        return self.changes[-1].timestamp if self.changes else 0
+        return 0 if self.came is None else when(self.came)
 
     @property
     def was(self) -> bool:
