@@ -40,7 +40,7 @@ class Past:
         self.ledger = Ledger()
         """All its entries: they have a cut of their own; none of them in brief."""
         self.changes: list[Transition] = []
-        """Its changes of phase; in brief the last one."""
+        """Its changes of phase; in brief none."""
         self.faults: dict[int, str] = {}
         """What went wrong with those that a failure led to, by position; in brief none."""
         self.came: Record | None = None
@@ -54,17 +54,18 @@ class Past:
         self.held: dict[str, int] = {}
         """For each name that it had: the position at which it last took it."""
         self.labelled: list[tuple[int, Labels]] = []
-        """Its labels, each time with the wall time that they are so from; never cut."""
+        """Its labels, each time with the wall time that they are so from; never cut, and in brief none."""
 
     def apply(self, record: Record) -> None:
         """Fold one more of its records in."""
         before = self.folded
         after = self.folded = evolve(before, record.event, record.position)
+        at = when(record)
         if not self._brief:
             self.ledger.add(before, record)
-        at = when(record)
-        if after.spec.labels != before.spec.labels or not self.labelled:
-            self.labelled.append((max(at, self.labelled[-1][0]) if self.labelled else at, after.spec.labels))
+            if not self.labelled or after.spec.labels != before.spec.labels:
+                since = max(at, self.labelled[-1][0]) if self.labelled else at
+                self.labelled.append((since, after.spec.labels))
         if after.generation != before.generation:
             self._following = not (self._over or self._beyond(at))
             self._over = not self._following
@@ -78,8 +79,10 @@ class Past:
 
     def _count(self, before: Machine, record: Record, after: Machine) -> None:
         self.machine = after
-        if (change := transition(before, record, after)) is not None:
-            self._enter(change, record)
+        if after.generation != before.generation:
+            self.came = record
+            if not self._brief and (change := transition(before, record, after)) is not None:
+                self._enter(change)
         if isinstance(record.event, events.Requested):
             self.asked = record
         if after.end is not None and after.end is not before.end:
@@ -89,13 +92,10 @@ class Past:
         if after.holds and (not before.holds or after.name != before.name):
             self.held[after.name] = record.position
 
-    def _enter(self, change: Transition, record: Record) -> None:
-        self.came = record
-        if self._brief:
-            self.changes.clear()
-        elif fault := self.fault:
-            self.faults[record.position] = fault
+    def _enter(self, change: Transition) -> None:
         self.changes.append(change)
+        if fault := self.fault:
+            self.faults[change.position] = fault
 
     @property
     def fault(self) -> str:
@@ -106,7 +106,7 @@ class Past:
     @property
     def last_change(self) -> int:
         """The wall time of its last change of phase."""
-        return self.changes[-1].timestamp if self.changes else 0
+        return 0 if self.came is None else when(self.came)
 
     @property
     def was(self) -> bool:

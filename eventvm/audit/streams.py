@@ -1,5 +1,6 @@
 """Streams: machines folded one after the other, each from its own records, so that one is held at a time."""
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
@@ -80,35 +81,36 @@ async def each(
 ) -> AsyncIterator[Kind]:
     """Fold what each machine's records up to a position come to, in the order of the machines' ids.
 
-    `reach` is told how many records were read, once for each page: one machine may have very many.
+    `reach` is told page by page how many records were read.
     """
     known, fold, stream, done = await definitions(log), None, "", 0
-    async for record in _by_machine(log, until):
-        if reach is not None and not done % PAGE:
+    async for page in _pages(log, until):
+        for record in page:
+            if fold is None or record.stream != stream:
+                if fold is not None:
+                    yield fold
+                fold, stream = begin(known), record.stream
+            fold.apply(record)
+        done += len(page)
+        if reach is not None:
             reach(done)
-        if fold is None or record.stream != stream:
-            if fold is not None:
-                yield fold
-            fold, stream = begin(known), record.stream
-        fold.apply(record)
-        done += 1
     if fold is not None:
         yield fold
 
 
-async def _by_machine(log: EventLog, until: int) -> AsyncIterator[Record]:
+async def _pages(log: EventLog, until: int) -> AsyncIterator[Sequence[Record]]:
     """Give the records of all machines, one machine after the other."""
     assert isinstance(log, SqliteReader), "only a file is opened read-only"
     after = ""
     while lengths := await log.lengths(after, PAGE):
         for streams in _together(lengths):
             if streams[1:]:
-                for record in await log.load_streams(streams, until):
-                    yield record
+                yield await log.load_streams(streams, until)
             else:
-                async for record in records_of(log, streams[0]):
-                    if record.position <= until:
-                        yield record
+                positions = await log.positions(streams[0])
+                known = positions[: bisect_right(positions, until)]
+                for at in range(0, len(known), PAGE):
+                    yield await log.load_at(known[at : at + PAGE])
         after = lengths[-1][0]
 
 

@@ -170,7 +170,7 @@ class SqliteReading(ABC):
         if stream is None:
             rows = await self.ask(READ_ALL, (after, limit))
         elif positions := self._ahead.page(stream, after, limit):
-            rows = await self.ask(READ_AT, (as_json(list(positions)),))
+            return await self.load_at(positions)
         else:
             rows = await self.ask(READ_STREAM, {"stream": stream, "after": after, "limit": limit})
             if len(rows) == limit >= PAGE:
@@ -179,8 +179,16 @@ class SqliteReading(ABC):
 
     async def _look_ahead(self, stream: str, after: int) -> None:
         """Go back over a long stream once, and not again for each of its pages."""
+        self._ahead = Ahead(stream, array("q", [after, *await self.positions(stream, after)]))
+
+    async def positions(self, stream: str, after: int = 0) -> Sequence[int]:
+        """Say where the records of a stream are."""
         ((positions,),) = await self.ask(GO_BACK, {"stream": stream, "after": after})
-        self._ahead = Ahead(stream, array("q", [after, *sorted(msgspec.json.decode(positions))]))
+        return array("q", sorted(msgspec.json.decode(positions)))
+
+    async def load_at(self, positions: Sequence[int]) -> tuple[Record, ...]:
+        """Read the records at some positions, in the order of these."""
+        return tuple(map(read_record, await self.ask(READ_AT, (as_json(list(positions)),))))
 
     async def load_streams(self, streams: Sequence[str], until: int, word: str = "") -> tuple[Record, ...]:
         """Read the records up to a position that hold a word, stream by stream; they should be few."""
