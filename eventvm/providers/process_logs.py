@@ -12,17 +12,20 @@ Stream = Literal["stdout", "stderr"]
 
 CHUNK = 1 << 16
 POLL_SECONDS = 0.02
-"""How old what is followed may be."""
+"""How old what is followed may be while more of it comes."""
+QUIET_SECONDS = 0.1
+"""How old the first of it may be after a silence."""
 
 
 async def follow(path: Path, stream: Stream) -> AsyncIterator[bytes]:
     """Give chunks as they are written; one who is more than a file behind misses what was dropped."""
-    log, file = path / f"{stream}.log", None
+    log, file, pause = path / f"{stream}.log", None, POLL_SECONDS
     try:
         while True:
             over = _over(path)
             file = file or _open(log)
             while file is not None and (data := file.read(CHUNK)):
+                pause = POLL_SECONDS
                 yield data
             if file is not None and _turned(log, file):
                 file.close()
@@ -30,7 +33,8 @@ async def follow(path: Path, stream: Stream) -> AsyncIterator[bytes]:
             elif over:
                 return
             else:
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, QUIET_SECONDS)
     finally:
         if file is not None:
             file.close()
