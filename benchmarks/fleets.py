@@ -35,6 +35,8 @@ LONG = 100
 """Machines with so many records each are never ended."""
 ENDED, HUNG = 0.3, 0.002
 """How often a machine is destroyed between two runs, and how often nobody knows what became of a start."""
+CORRECTED = 0.01
+"""How often the end of a run is corrected."""
 BUSY = 0.7
 """How often it is a machine's turn when all are gone round."""
 VM = Rules(LIFECYCLES["vm"])
@@ -95,7 +97,7 @@ class Tale:
     def stop_was_earlier(self, cycle: int) -> object:
         """Correct the end of its last run, once the log has said where that stands."""
         stopped = self.stopped
-        if stopped is None or not stopped.records:
+        if stopped is None or not stopped.records or self._random.random() > CORRECTED:
             return self.life.send(commands.Amend(labels={"checked": str(cycle)}))
         record = stopped.records[-1]
         assert isinstance(record.event, events.Stopped)

@@ -146,7 +146,7 @@ class Ahead(NamedTuple):
         """Give the positions of a whole page; none if it may end here, or is of another stream."""
         begin = bisect_right(self.positions, after) if stream == self.stream else len(self.positions)
         page = self.positions[begin : begin + limit]
-        return page if begin and self.positions[begin - 1] == after and len(page) == limit else ()
+        return page if begin and len(page) == limit else ()
 
 
 class SqliteReading(ABC):

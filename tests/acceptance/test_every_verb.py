@@ -99,7 +99,7 @@ READING = {
     "ledger intervals": Row("ledger intervals NAME", "ledger intervals --from 2026-01-02 --to 2026-01-01"),
     "ledger totals": Row("ledger totals NAME", "ledger totals NAME --by colour"),
     "ledger diff": Row(
-        "ledger diff NAME --known-at 0 --known-at 10", "ledger diff NAME --known-at 1", 2, 0, 1, answer=1
+        "ledger diff NAME --known-at 0 --known-at 10", "ledger diff NAME --known-at 1", 2, 6, 1, answer=1
     ),
     "log diff": Row("log diff 0 10", "log diff 0 fleet.db", 2, ALL, 1, answer=1),
     "log replay": Row("log replay", "log replay -o xml", 0, ALL),

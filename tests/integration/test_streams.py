@@ -13,7 +13,7 @@ from eventvm.logs import open_log
 from eventvm.observation import Instant
 from eventvm.past import Pasts
 
-SHAPES = {"many short": (150, 3_000), "few long": (2, 6_000)}
+SHAPES = {"many short": (PAGE + 100, 4_000), "few long": (2, 6_000)}
 
 
 @pytest.fixture(scope="module", params=SHAPES, ids=str)
@@ -44,6 +44,7 @@ async def test_machines_read_one_by_one_are_those_of_the_whole_log(path, part):
     apart = [told(past) for one in ones for past in one]
     assert apart == [told(past) for past in whole]
     assert bool(apart) is bool(until)
+    assert all(len(one.machines) == 1 for one in ones)
 
 
 async def grow(log, version, count):
@@ -67,6 +68,7 @@ async def test_a_long_stream_is_read_page_by_page_while_it_grows(tmp_path):
                 after, end = page.position, page.end
                 if len(versions) == 2 * PAGE:
                     await grow(log, size, 200)
+                if len(versions) == PAGE:
                     other = await reader.read(stream="foreign/a", after=after)
                     assert {record.stream for record in other.records} == {"foreign/a"}
     assert versions == list(range(1, size + 201))

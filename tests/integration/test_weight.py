@@ -8,7 +8,7 @@ import pytest
 from benchmarks.fleets import fleet_at
 
 RECORDS, MACHINES, TIMES = 2_500, 100, 10
-MEGABYTES = 6
+MEGABYTES = 7
 """It grows by less, with pages and chance; who gathers the machines of a log, or their entries, by more."""
 VERBS = {
     "show of the past": "show web-1 --at 2023-12-30T00:00:00Z",

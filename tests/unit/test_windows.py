@@ -12,7 +12,7 @@ from eventvm import times
 from eventvm.ledger import Entry, pair
 from eventvm.observation import Instant
 from eventvm.spec import Shape
-from eventvm.windows import Window, calendar, month, share
+from eventvm.windows import Window, calendar, month, overlapping, share
 
 HOUR = 3_600_000_000_000
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -223,3 +223,24 @@ def test_a_length_is_said_in_two_units_at_most(ns, said):
 def test_people_are_told_milliseconds_where_there_are_some(wall, said):
     """Programs are told all nine digits."""
     assert times.briefly(wall) == said
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "places"),
+    [
+        (0, 9, [0]), (9, 11, [0, 1]), (10, 10, [1]), (5, 99, [0, 1, 2]), (-5, -1, []), (30, 99, [2]),
+        (None, 9, [0]), (20, None, [2]), (None, None, [0, 1, 2]),
+    ],
+)  # fmt: skip
+def test_a_stretch_is_held_against_the_windows_that_it_may_meet(begin, end, places):
+    """Also one that lasted no time, and lies where a window begins."""
+    assert list(overlapping([Window(0, 10), Window(10, 20), Window(20)], begin, end)) == places
+
+
+@given(begin=st.integers(-40, 40), lasting=st.integers(0, 60), cuts=st.sets(st.integers(-30, 30), min_size=2))
+def test_no_share_lies_in_a_window_that_is_passed_over(begin, lasting, cuts):
+    """Whatever is cut, by whatever windows that follow one another."""
+    windows = [Window(*pair) for pair in pairwise(sorted(cuts))]
+    one = counted(begin, begin + lasting)
+    shares = {place for place, window in enumerate(windows) if share(one, window, begin) is not None}
+    assert shares <= set(overlapping(windows, one.begin, one.end))
