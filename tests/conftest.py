@@ -1,6 +1,7 @@
 """What every test run has in common: a thorough one lets nothing be skipped, and none leaves anything."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ pytest_plugins = ["eventvm.testing.plugin"]
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")  # how fast this machine is just now is no law
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has put the run into the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is interrupted here has to hear of it
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
 
