@@ -14,13 +14,23 @@ from leftovers import groups, left
 
 pytest_plugins = ["eventvm.testing.plugin"]
 
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")  # how fast this machine is just now is no law
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has put the run into the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what is interrupted here has to hear of it
 
 THOROUGH = os.environ.get("EVENTVM_THOROUGH") == "1"
+
+settings.register_profile(
+    "patient",  # how fast this machine is just now is no law
+    deadline=None,
+    max_examples=100 if THOROUGH else 40,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("patient")
+
+
+def pytest_xdist_auto_num_workers():
+    """Use one worker more than there are cores: many tests wait for a process that they have started."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(wrapper=True)

@@ -246,7 +246,7 @@ def records(log):
 
 
 STRIDE = 1 if os.environ.get("EVENTVM_THOROUGH") == "1" else 3
-"""What is right and what is wrong is tried of each verb in every run; the rest of each third in a normal one."""
+"""What is right and what is wrong is tried of each verb; the rest, in a normal run, of each third."""
 
 
 def having(case):
