@@ -246,7 +246,7 @@ def records(log):
 
 
 STRIDE = 1 if os.environ.get("EVENTVM_THOROUGH") == "1" else 3
-"""What is right and what is wrong is tried of each verb; the rest, in a normal run, of each third."""
+"""What is right is tried of each verb; the rest, in a normal run, of each third."""
 
 
 def having(case):
@@ -273,7 +273,7 @@ def test_what_is_right_is_answered(verb, place, tmp_path):
     assert verb not in READING or files(place) == before
 
 
-@pytest.mark.parametrize("verb", ROWS)
+@pytest.mark.parametrize("verb", list(ROWS)[::STRIDE])
 def test_what_is_wrong_is_refused(verb, place, tmp_path):
     """Before anything is done."""
     before, row = files(place), ROWS[verb]
