@@ -239,7 +239,7 @@ class Replay:
 
     async def _before(self, record: Record) -> Above:
         """Look up what a stream's first record here says that it follows."""
-        if not record.previous:
+        if not record.previous or not isinstance(record.previous, int):
             return NOTHING
         page = await self.log.read(after=record.previous - 1, limit=1)
         found = page.records[0]
@@ -253,7 +253,7 @@ class Replay:
 def _check(record: Record, place: int, above: Above) -> None:
     if record.position != place:
         raise LogDamaged(f"position {place} is missing", position=place)
-    if (record.previous, record.version - 1) != above[:2] or not hashes(record, above[2]):
+    if (record.previous, record.version) != (above[0], above[1] + 1) or not hashes(record, above[2]):
         raise LogDamaged(f"the record at position {place} is not what was hashed", position=place)
 
 

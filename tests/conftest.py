@@ -28,6 +28,7 @@ settings.register_profile(
 settings.load_profile("patient")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     """Use one worker more than there are cores: many tests wait for a process that they have started."""
     return (os.cpu_count() or 1) + 1

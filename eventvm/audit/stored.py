@@ -15,10 +15,11 @@ from eventvm.engine.cells import VIEW, Cells
 from eventvm.errors import EventvmError, LogDamaged
 from eventvm.log import PAGE, Holder, Kept
 from eventvm.logs.lock import Note as LockNote
+from eventvm.logs.signed import LAYOUT as CHECKPOINTS
 from eventvm.logs.sqlite import SCHEMA
 from eventvm.logs.sqlite_reader import beside, read_holder, spellings
 
-LAYOUT = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
+LAYOUT = "SELECT type, name, tbl_name, rootpage > 0, sql FROM sqlite_schema"
 HEADS = """
     SELECT s.id, s.stream, h.version, h.position FROM streams s LEFT JOIN heads h ON h.stream = s.id
     WHERE s.id > ? ORDER BY s.id LIMIT ?
@@ -35,25 +36,26 @@ ORIGIN = "SELECT origin FROM tree"
 
 async def check_layout(log: Standing) -> None:
     """Compare tables and guards with those of this format: a log without them can be changed by anybody."""
-    there = {(kind, name): sql for kind, name, sql in await log.ask(LAYOUT)}
-    for (kind, name), sql in _layout().items():
-        if there.pop((kind, name), None) != sql:
-            raise LogDamaged(f"the {kind} {name} is missing, or is not what this format has")
-    for kind, name in there:
+    there = set(map(tuple, await log.ask(LAYOUT)))
+    signed = any(name == "checkpoints" for _, name, *_ in there)
+    if missing := sorted(_layout(signed=signed) - there, key=str):
+        kind, name, *_ = missing[0]
+        raise LogDamaged(f"the {kind} {name} is missing, or is not what this format has")
+    for kind, name, *_ in there - _layout(signed=signed):
         if kind == "trigger":
             raise LogDamaged(f"the trigger {name} is none that this format has")
 
 
 @cache
-def _layout() -> dict[tuple[str, str], str]:
+def _layout(*, signed: bool) -> frozenset[tuple[Any, ...]]:
     with closing(sqlite3.connect(":memory:")) as fresh:
-        fresh.executescript(SCHEMA)
-        return {(kind, name): sql for kind, name, sql in fresh.execute(LAYOUT)}
+        fresh.executescript(f"{SCHEMA};{CHECKPOINTS}" if signed else SCHEMA)
+        return frozenset(fresh.execute(LAYOUT))
 
 
 async def check_pages(log: Standing) -> None:
     """Have SQLite look at its own pages: an index that lies would hide what is there."""
-    ((said,),) = await log.ask("PRAGMA integrity_check(1)")
+    (said,), *_ = await log.ask("PRAGMA integrity_check(1)")
     if said != "ok":
         raise LogDamaged(f"{log.path} is damaged: {said}")
 
@@ -81,8 +83,9 @@ async def check_heads(log: Standing, rebuild: Rebuild, passed: Passed) -> None:
         if told is None:
             raise LogDamaged(f"the stream {stream} is kept, and no record is in it")
         if told != (version, position):
-            kept = f"kept at {position}" if position else "not kept"
-            raise LogDamaged(f"the head of {stream} is {kept}, the log says {told[1]}", position=told[1])
+            kept = f"kept at {position} (version {version})" if position else "not kept"
+            says = f"the log says {told[1]} (version {told[0]})"
+            raise LogDamaged(f"the head of {stream} is {kept}, {says}", position=told[1])
         count += 1
     ((heads,),) = await log.ask("SELECT count(*) FROM heads")
     if heads != count:

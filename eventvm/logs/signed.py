@@ -66,7 +66,9 @@ async def notes(ask: Ask) -> list[Note]:
     return [_read(key, note) for key, note in await ask(NOTES)]
 
 
-def _read(key: str, written: str) -> Note:
+def _read(key: str, written: Any) -> Note:
+    if not isinstance(written, str):
+        raise LogDamaged(f"the checkpoint of the key {key} is no text")
     try:
         note = read_note(written)
     except BadInput as problem:

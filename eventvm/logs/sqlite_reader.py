@@ -123,7 +123,9 @@ PARTS = 64
 HEAD = """
     SELECT origin, size, root, frontier, (SELECT 1 + coalesce(max(id), 0) FROM streams), last.* FROM tree
     LEFT JOIN (SELECT position, recorded_at FROM records ORDER BY position DESC LIMIT 1) last
+    WHERE one = 1
 """
+HEAD_ROW = tuple[str, int, bytes, bytes, int, int | None, int | None]
 
 
 class LogHead(NamedTuple):
@@ -224,8 +226,12 @@ class SqliteReading(ABC):
     async def kept_as(self, spelling: str) -> Kept | None:
         """Give a view back under one of its two names, if it is whole."""
         rows = await self._parts(spelling)
-        _, size, digest, frontier = rows[0]
-        parts = tuple(part for *_, part in rows[1:])
+        if not rows or not all(isinstance(part, bytes) for *_, part in rows):
+            return None
+        (_, size, digest, frontier), *rest = rows
+        parts = tuple(part for *_, part in rest)
+        if [row[:3] for row in rest] != [(part, size, b"") for part in range(1, len(rows))]:
+            return None
         if digest != Seal(spelling, size, (frontier, *parts)).digest() or size > self._tree.size:
             return None
         return Kept(unpacked(size, frontier), parts)
@@ -569,12 +575,18 @@ async def read_head(log: SqliteReading) -> LogHead:
     rows = await log.ask(HEAD)
     if not rows:
         raise LogDamaged(f"{log.path} has lost its tree")
-    origin, size, root, frontier, next_id, last, recorded_at = rows[0]
+    try:
+        origin, size, root, frontier, next_id, last, recorded_at = msgspec.convert(
+            rows[0], HEAD_ROW, builtin_types=(bytes,)
+        )
+    except msgspec.ValidationError as problem:
+        raise LogDamaged(f"{log.path} keeps a tree that is none: {problem}") from problem
     if not origin.isprintable() or not 0 < len(origin) <= limits.WORD_CHARACTERS:
         raise LogDamaged(f"{log.path} has an origin that no log has")
     last = last or 0
     if last != size:
-        raise LogDamaged(f"{log.path} holds {last} records, its tree {size}", position=1 + min(last, size))
+        position = 1 + max(0, min(last, size))
+        raise LogDamaged(f"{log.path} holds {last} records, its tree {size}", position=position)
     if len(frontier) != 32 * size.bit_count() or (tree := unpacked(size, frontier)).root != root:
         raise LogDamaged(f"{log.path} keeps a tree that contradicts its own root")
     return LogHead(origin, tree, recorded_at or 0, next_id)

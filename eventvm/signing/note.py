@@ -181,12 +181,13 @@ def read_note(written: str) -> Note:
     """Read a note, signed or not; nothing in it is believed by that."""
     text, empty, below = written.rpartition("\n\n")
     origin, size, root = (*text.split("\n", 2), "", "")[:3]
-    if not empty or not origin.removeprefix(ORIGIN) or not origin.startswith(ORIGIN):
+    *lines, unended = below.split("\n")
+    if not empty or unended or not origin.removeprefix(ORIGIN) or not origin.startswith(ORIGIN):
         raise BadInput("it is no checkpoint of a log: ORIGIN, SIZE and ROOT, an empty line, signatures")
     if not re.fullmatch("0|[1-9][0-9]{0,17}", size):
         raise BadInput(f"{size!r} is no size of a tree")
     checkpoint = Checkpoint(origin.removeprefix(ORIGIN), int(size), decoded(root))
-    return Note(checkpoint, tuple(map(_signature, below.splitlines())), written)
+    return Note(checkpoint, tuple(map(_signature, lines)), written)
 
 
 def _signature(line: str) -> Signature:

@@ -1,5 +1,6 @@
 """A signed log that has lived, and what an attacker can do to its file who knows the format."""
 
+import re
 import sqlite3
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -49,6 +50,25 @@ def opened(path: Path):
         connection.execute("COMMIT")
 
 
+@contextmanager
+def lax(path: Path):
+    """Open the file so that any value can be put anywhere; afterwards it says again that none can."""
+    with opened(path) as connection:
+        layout = connection.execute(
+            "SELECT sql, name FROM sqlite_schema WHERE sql LIKE '%STRICT%'"
+        ).fetchall()
+        loose = [(re.sub("STRICT,?|NOT NULL|CHECK .*\\)", "", sql), name) for sql, name in layout]
+        _lay_out(connection, loose)
+        yield connection
+        _lay_out(connection, layout)
+
+
+def _lay_out(connection, layout) -> None:
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.executemany("UPDATE sqlite_schema SET sql = ? WHERE name = ?", layout)
+    connection.execute("PRAGMA writable_schema = RESET")
+
+
 def rehash(connection) -> None:
     """Compute every hash anew, and all that is derived: the log then agrees with itself."""
     tree, heads = Tree(), {}
@@ -94,8 +114,12 @@ NEXT = "SELECT r.*, s.stream FROM records r LEFT JOIN streams s ON s.id = r.stre
 LIMIT = 500
 QUERIES = {
     table: f"SELECT * FROM {table}"
-    for table in ("streams", "heads", "names", "keys", "tree", "kept", "checkpoints", "sqlite_schema")
+    for table in ("streams", "heads", "names", "keys", "tree", "checkpoints", "sqlite_schema")
 } | {
+    "kept": "SELECT * FROM kept WHERE view IN (SELECT view FROM kept WHERE part = 0)",
+    "types": """
+        SELECT position, typeof(actor), typeof(key), typeof(digest), typeof(body), typeof(leaf) FROM records
+    """,
     "application": "PRAGMA application_id",
     "format": "PRAGMA user_version",
     "pages": "PRAGMA integrity_check",
