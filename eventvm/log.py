@@ -17,7 +17,7 @@ import asyncio
 import struct
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -81,7 +81,8 @@ class Ticket(Struct, eq=False):
     """The bytes of these."""
     records: tuple[Record, ...] = ()
     error: Exception | None = None
-    _then: "Callable[[Ticket], None] | None" = None
+    _then: "Callable[[Any, Ticket], None] | None" = None
+    _about: Any = None
     _waiter: asyncio.Future[None] | None = None
 
     @property
@@ -89,20 +90,23 @@ class Ticket(Struct, eq=False):
         """Whether the log has decided."""
         return bool(self.records) or self.error is not None
 
-    def then(self, callback: Callable[["Ticket"], None]) -> None:
-        """Have this called once, synchronously, when the log has decided."""
+    def then(self, callback: Callable[[Any, "Ticket"], None], about: Any) -> None:
+        """Have this called once, synchronously, when the log has decided, with what it is about.
+
+        A closure would say the same, and be some more objects of each append for collections to visit.
+        """
         assert self._then is None, "a ticket has one owner"
         if self.records or self.error is not None:
-            callback(self)
+            callback(about, self)
         else:
-            self._then = callback
+            self._then, self._about = callback, about
 
     def settle(self, records: tuple[Record, ...] = (), error: Exception | None = None) -> None:
         """Decide; only the log calls this, and only once."""
         assert records or error is not None, "a decision is records or an error"
         self.records, self.error = records, error
         if self._then is not None:
-            self._then(self)
+            self._then(self._about, self)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -31,6 +31,7 @@ class Scribe:
         self._loop = asyncio.get_running_loop()
         self._interrupted = interrupted
         self._moved = moved
+        self._hear = self._settled  # bound once, not for each append
 
     def append(
         self, turn: Turn, told: tuple[Event, ...], then: Then, *, cause: int = 0, keyed: bool = False
@@ -41,7 +42,8 @@ class Scribe:
         key, digest = (turn.key, turn.digest) if keyed else (None, b"")
         append = Append(machine.id, told, machine.version, turn.actor, key, digest, cause, *names)
         turn.pending = ticket = self._log.append(append)
-        ticket.then(partial(self._settled, turn, then))
+        turn.then = then
+        ticket.then(self._hear, turn)
 
     async def appended(self, turn: Turn, *told: Event, cause: int = 0, keyed: bool = False) -> None:
         """Append events and go on when they are durable; whoever cancels this cancels only the waiting."""
@@ -49,11 +51,12 @@ class Scribe:
         self.append(turn, told, partial(self._decided, decided), cause=cause, keyed=keyed)
         await decided
 
-    def _settled(self, turn: Turn, then: Then, ticket: Ticket) -> None:
+    def _settled(self, turn: Turn, ticket: Ticket) -> None:
         turn.pending = None
         for record in ticket.records:
             self._learn(turn.cell, record)
-        then(turn, self._translated(turn, ticket.error) if ticket.error else None)
+        assert turn.then is not None
+        turn.then(turn, self._translated(turn, ticket.error) if ticket.error else None)
 
     def _decided(self, decided: asyncio.Future[None], turn: Turn, problem: Exception | None) -> None:
         if decided.cancelled():

@@ -44,6 +44,8 @@ class Turn(Struct, eq=False):
     """What it does instead of a command or a look."""
     worker: asyncio.Task[None] | None = None
     pending: Ticket | None = None
+    then: "Then | None" = None
+    """Hears of what is pending."""
     fault: Fault | None = None
     """What ended its effect early."""
     breaks: bool = False

@@ -31,7 +31,7 @@ from eventvm.engine.orphans import Orphan, adopted
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.engine.scribe import Scribe
 from eventvm.engine.supervisor import Supervisor
-from eventvm.engine.turn import Turn, digest
+from eventvm.engine.turn import Then, Turn, digest
 from eventvm.engine.waiting import notice
 from eventvm.engine.world import World
 from eventvm.errors import (
@@ -78,6 +78,7 @@ class Turns:
         self._closed = False
         supervisor.turns = self
         self.workers: set[asyncio.Task[None]] = set()
+        self._hear: Then = self._told  # bound once, not for each command
 
     def close(self) -> None:
         """Let no further turn begin."""
@@ -165,7 +166,7 @@ class Turns:
             decision = decide(machine, turn.command, seen)
             if decision is MOVE and machine.version:
                 told = moved(cast("commands.Transition", turn.command), self._clock.now())
-                self._scribe.append(turn, (told,), self._told, keyed=True)
+                self._scribe.append(turn, (told,), self._hear, keyed=True)
             elif isinstance(decision, Fact):
                 return self._tell(turn, decision)
             elif isinstance(decision, Nothing):

@@ -116,7 +116,7 @@ async def test_of_a_crowd_one_half_hears_that_it_is_durable_whatever_becomes_of_
     tickets = [failing.append(adding(f"s{at:03}", 0)) for at in range(2 * group_commit.CROWD)]
     half = tickets[: group_commit.CROWD]
     for ticket in tickets:
-        ticket.then(lambda told: heard.append(told.append.stream))
+        ticket.then(lambda heard, told: heard.append(told.append.stream), heard)
 
     def second_fails():
         if failing.commits == 2:

@@ -47,10 +47,10 @@ class Tickets(LogLaws):
         async with self.open() as log:
             called: list[Ticket] = []
             early = log.append(adding("a", 0))
-            early.then(called.append)
+            early.then(list.append, called)
             late = log.append(adding("b", 0))
             await late
-            late.then(called.append)
+            late.then(list.append, called)
             assert called == [early, late]
 
 
