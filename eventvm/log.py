@@ -101,10 +101,13 @@ class Ticket(Struct, eq=False):
         else:
             self._then, self._about = callback, about
 
-    def settle(self, records: tuple[Record, ...] = (), error: Exception | None = None) -> None:
+    def settle(self, verdict: tuple[Record, ...] | Exception) -> None:
         """Decide; only the log calls this, and only once."""
-        assert records or error is not None, "a decision is records or an error"
-        self.records, self.error = records, error
+        assert verdict, "a verdict is records or an error"
+        if isinstance(verdict, tuple):
+            self.records = verdict
+        else:
+            self.error = verdict
         if self._then is not None:
             self._then(self._about, self)
         if self._waiter is not None and not self._waiter.done():

@@ -205,7 +205,7 @@ class Engine:
         self._supervisor.close()
         for task in self._tasks:
             task.cancel()
-        await self._let_finish(self._turns.workers)
+        await self._let_finish()
         self._turns.close()
         await self._unwind()
         await self._keep()
@@ -221,11 +221,12 @@ class Engine:
             logger.error("%d calls of providers do not end although they were cancelled", len(left))
 
     def _left(self) -> set[asyncio.Task[None]]:
-        return self._turns.workers | self._tasks | self._supervisor.reloads
+        return {*self._turns.workers} | self._tasks | self._supervisor.reloads
 
-    async def _let_finish(self, workers: set[asyncio.Task[None]]) -> None:
+    async def _let_finish(self) -> None:
         """Give the effects that are under way, and those behind them, a time of grace."""
         until = self._loop.time() + self._grace_seconds
+        workers = self._turns.workers
         while workers and (left := until - self._loop.time()) > 0:
             await asyncio.wait(set(workers), timeout=left)
 

@@ -1,8 +1,9 @@
 """A turn: one command on its way through the engine."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -43,6 +44,8 @@ class Turn(Struct, eq=False):
     work: "Work | None" = None
     """What it does instead of a command or a look."""
     worker: asyncio.Task[None] | None = None
+    further: "Further | None" = None
+    """What its worker awaits."""
     pending: Ticket | None = None
     then: "Then | None" = None
     """Hears of what is pending."""
@@ -102,6 +105,9 @@ class Turn(Struct, eq=False):
         """Whether it may hang on the world; what only tells of it is never broken off."""
         return not isinstance(self.command, commands.Force | commands.Attest)
 
+
+Further = Coroutine[Any, Any, None]
+"""What is left to be done for a turn and has to be awaited."""
 
 Work = Callable[[Turn], Awaitable[None]]
 """Something that the engine does in a machine's turn."""

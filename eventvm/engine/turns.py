@@ -14,10 +14,8 @@ Rules:
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
 from contextlib import suppress
-from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from eventvm import commands, events, limits
 from eventvm.clock import Clock
@@ -31,7 +29,7 @@ from eventvm.engine.orphans import Orphan, adopted
 from eventvm.engine.receipt import Receipt, receipt_of
 from eventvm.engine.scribe import Scribe
 from eventvm.engine.supervisor import Supervisor
-from eventvm.engine.turn import Then, Turn, digest
+from eventvm.engine.turn import Further, Then, Turn, digest
 from eventvm.engine.waiting import notice
 from eventvm.engine.world import World
 from eventvm.errors import (
@@ -53,8 +51,6 @@ from eventvm.observation import Observation
 from eventvm.record import Record
 from eventvm.tables import Effect, Fact, Look, Nothing
 
-Further = Coroutine[Any, Any, None]
-"""What is left to be done for a turn and has to be awaited."""
 SEEN = ("machine.reconciled", "machine.exited")
 """Facts that a command may come to by looking."""
 
@@ -77,8 +73,10 @@ class Turns:
         self._loop = asyncio.get_running_loop()
         self._closed = False
         supervisor.turns = self
-        self.workers: set[asyncio.Task[None]] = set()
-        self._hear: Then = self._told  # bound once, not for each command
+        self.workers: dict[asyncio.Task[None], Turn | None] = {}
+        """Each with the turn that it carries; None: it only asks if a key was used."""
+        self._hear: Then = self._told  # these two are bound once, not for each command
+        self._dismiss = self._left
 
     def close(self) -> None:
         """Let no further turn begin."""
@@ -107,9 +105,7 @@ class Turns:
         elif turn.intrusive and turn.key is None and turn.taken:
             self._break_in(turn, under_way)
         elif turn.intrusive and turn.key is not None and turn.key != under_way.key:
-            asking = self._loop.create_task(self._break_in_unless_used(turn))
-            self.workers.add(asking)
-            asking.add_done_callback(self.workers.discard)
+            self._start(self._break_in_unless_used(turn))
         elif queue:
             self._line_up(turn)
         else:
@@ -263,17 +259,23 @@ class Turns:
 
     def _employ(self, turn: Turn, work: Further) -> None:
         """Give a turn to a worker; one that it had before is at its end."""
-        turn.worker = worker = self._loop.create_task(self._worked(turn, work))
-        self.workers.add(worker)
-        worker.add_done_callback(partial(self._left, turn, work))
+        turn.further = work
+        turn.worker = worker = self._start(self._worked(turn), turn)
         queue = self._cells.queues.get(turn.cell)
         if queue and queue[0].breaks and turn.yields:
             worker.cancel()
 
-    async def _worked(self, turn: Turn, work: Further) -> None:
+    def _start(self, work: Further, turn: Turn | None = None) -> asyncio.Task[None]:
+        worker = self._loop.create_task(work)
+        self.workers[worker] = turn
+        worker.add_done_callback(self._dismiss)
+        return worker
+
+    async def _worked(self, turn: Turn) -> None:
+        assert turn.further is not None
         try:
             try:
-                await work
+                await turn.further
             except KeyTaken:
                 await self._work(turn)
         except EventvmError as problem:
@@ -282,11 +284,11 @@ class Turns:
             self.end(turn, bug)
             raise
 
-    def _left(self, turn: Turn, work: Further, worker: asyncio.Task[None]) -> None:
+    def _left(self, worker: asyncio.Task[None]) -> None:
         """Take leave of a worker; one that was cancelled may never have begun."""
-        self.workers.discard(worker)
-        work.close()
-        if worker.cancelled():
+        turn = self.workers.pop(worker)
+        if turn is not None and turn.further is not None and worker.cancelled():
+            turn.further.close()
             self._interrupted(turn)
 
     def _interrupted(self, turn: Turn) -> None:

@@ -28,12 +28,14 @@ from eventvm.observation import (
     Observed,
 )
 
+_LIVENESS, _MANNERS = get_args(Liveness), get_args(Manner)
+
 
 def observation(seen: Any) -> Observation:
     """Give an observation as it may be believed, its detail cut; refuse one that is malformed."""
     if not isinstance(seen, Observation):
         refuse("observation", "an Observation", seen)
-    choice(seen.liveness, "liveness", get_args(Liveness))
+    choice(seen.liveness, "liveness", _LIVENESS)
     _evidence(seen.evidence)
     for field in ("exists", "paused"):
         if (said := getattr(seen, field)) is not None:
@@ -69,7 +71,7 @@ def end(value: Any) -> End:
     """Refuse an end that no record may hold."""
     if not isinstance(value, End):
         refuse("end", "an End", value)
-    choice(value.manner, "manner", get_args(Manner))
+    choice(value.manner, "manner", _MANNERS)
     word(value.rung, "rung")
     match value.termination:
         case Clean(code=code):

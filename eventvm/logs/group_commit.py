@@ -40,7 +40,7 @@ from eventvm.record import Page, Record, leaf
 
 BATCH_RECORDS = 512
 """The most records of one commit: more would hold the loop longer than they save."""
-CROWD = 128
+CROWD = 64
 """Callers who are so many that two batches of a half each take turns."""
 TAIL_RECORDS = 4096
 """How many of the last records are kept in memory for live readers."""
@@ -68,6 +68,10 @@ class Known(Struct, frozen=True, gc=False):
     keys: set[str]
 
 
+Verdict = tuple[Record, ...] | EventvmError
+"""What becomes of an append: its records, or why it is refused."""
+
+
 class Batch:
     """One transaction: the records of all its members, what else they change, and what each will hear."""
 
@@ -76,6 +80,7 @@ class Batch:
         "_remembered",
         "heads",
         "keys",
+        "members",
         "names",
         "recorded_at",
         "records",
@@ -92,7 +97,9 @@ class Batch:
         self.recorded_at = recorded_at
         self._remembered = remembered or {}
         self._known = known or Known({}, {}, set())
-        self.verdicts: list[tuple[Ticket, tuple[Record, ...], EventvmError | None]] = []
+        self.members: list[Ticket] = []
+        self.verdicts: list[Verdict] = []
+        """What each member will hear."""
         self.records: list[Record] = []
         self.heads: dict[str, Head] = {}
         self.names: dict[str, Holder] = {}
@@ -106,18 +113,19 @@ class Batch:
 
     def admit(self, ticket: Ticket) -> None:
         """Take a member in whole, or refuse it whole."""
+        self.members.append(ticket)
         append = ticket.append
         stream = append.stream
         head = self.heads.get(stream) or self._remembered.get(stream) or self._known.heads[stream]
         plain = append.plain
         stale = append.expected_version != head.version
         if (stale or not plain) and (refused := self._refused(append, head)):
-            self.verdicts.append((ticket, (), refused))
+            self.verdicts.append(refused)
             return
         try:
             records = self._records(ticket, head)
         except Exception as problem:  # noqa: BLE001  # what cannot be read back fails in any way it likes
-            self.verdicts.append((ticket, (), _unwritten(append, problem)))
+            self.verdicts.append(_unwritten(append, problem))
             return
         last = records[-1]
         self.heads[stream] = Head(last.version, last.position, last.leaf)
@@ -126,7 +134,7 @@ class Batch:
             self._move_names(append)
             if append.key is not None:
                 self.keys[append.key] = records[0].position
-        self.verdicts.append((ticket, records, None))
+        self.verdicts.append(records)
 
     def complete(self) -> None:
         """Let the tree grow by what was taken in."""
@@ -237,7 +245,7 @@ class GroupCommit(ABC):
             _encode(ticket)
             self._queue_up(ticket)
         except EventvmError as refused:
-            ticket.settle(error=refused)
+            ticket.settle(refused)
         return ticket
 
     def _queue_up(self, ticket: Ticket) -> None:
@@ -314,7 +322,7 @@ class GroupCommit(ABC):
     def _halt(self, error: EventvmError) -> None:
         self._halted = error
         while self._queue:
-            self._queue.popleft().settle(error=error)
+            self._queue.popleft().settle(error)
         self._wake()
 
     async def _commit_gathered(self) -> None:
@@ -367,7 +375,7 @@ class GroupCommit(ABC):
     def _fail(tickets: Iterable[Ticket], problem: EventvmError) -> None:
         for ticket in tickets:
             if not ticket.settled:
-                ticket.settle(error=problem)
+                ticket.settle(problem)
 
     def _move(self, batch: Batch) -> None:
         """Build on a batch that is durable; who waits for it hears while the next one is being written."""
@@ -387,8 +395,8 @@ class GroupCommit(ABC):
             batch = self._untold.popleft()
             self._tree = batch.tree
             self._tail.extend(batch.records)
-            for ticket, records, refused in batch.verdicts:
-                ticket.settle(records, refused)
+            for ticket, verdict in zip(batch.members, batch.verdicts, strict=True):
+                ticket.settle(verdict)
             self._wake()
 
     def _wake(self) -> None:

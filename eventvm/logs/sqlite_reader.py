@@ -372,7 +372,7 @@ class SqliteReader(SqliteReading):
     def append(self, append: Append, /) -> Ticket:
         ticket = Ticket(append)
         ticket.settle(
-            error=LogUnavailable(f"{self.path} is open read-only; append through the engine that holds it")
+            LogUnavailable(f"{self.path} is open read-only; append through the engine that holds it")
         )
         return ticket
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from stores import Memory
 
-from eventvm.errors import Closed
+from eventvm.errors import Closed, EventvmError
 from eventvm.log import Holder, Ticket
 from eventvm.logs.group_commit import Head
 from eventvm.logs.memory import MemoryLog
@@ -58,9 +58,9 @@ class Solidary(MemoryLog):
 
     async def _checked(self, tickets):
         batch = await super()._checked(tickets)
-        for _, _, refused in batch.verdicts:
-            if refused is not None:
-                raise refused
+        for verdict in batch.verdicts:
+            if isinstance(verdict, EventvmError):
+                raise verdict
         return batch
 
 
@@ -79,16 +79,20 @@ class Staining(MemoryLog):
 class Altering(MemoryLog):
     """Writes each record in another way than it should."""
 
+    def made(self, ticket, records):
+        return tuple(map(self.altered, records, ticket.append.events))
+
     def altered(self, record, event):
         raise NotImplementedError
 
     async def _checked(self, tickets):
         batch = await super()._checked(tickets)
         batch.verdicts = [
-            (ticket, tuple(map(self.altered, records, ticket.append.events)), refused)
-            for ticket, records, refused in batch.verdicts
+            verdict if isinstance(verdict, EventvmError) else self.made(ticket, verdict)
+            for ticket, verdict in zip(batch.members, batch.verdicts, strict=True)
         ]
-        batch.records = [record for _, records, _ in batch.verdicts for record in records]
+        made = [verdict for verdict in batch.verdicts if isinstance(verdict, tuple)]
+        batch.records = [record for records in made for record in records]
         return batch
 
 
@@ -131,9 +135,9 @@ class Hasty(MemoryLog):
     """Acknowledges what is not durable yet."""
 
     async def commit(self, batch):
-        for verdict in batch.verdicts:
-            verdict[0].settle(*verdict[1:])
-        batch.verdicts = []
+        for ticket, verdict in zip(batch.members, batch.verdicts, strict=True):
+            ticket.settle(verdict)
+        batch.members, batch.verdicts = [], []
         await asyncio.sleep(1)  # noqa: TID251  # in virtual time
         await super().commit(batch)
 

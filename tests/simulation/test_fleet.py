@@ -66,6 +66,7 @@ class Hasty(Disk):
 
     async def commit(self, batch):
         self._move(batch)
+        batch.members.clear()
         batch.verdicts.clear()
         await super().commit(batch)
 
