@@ -15,10 +15,10 @@ MOVED = ("machine.transitioned", "machine.forced")
 """Events that carry their goal."""
 
 NAMING = (
-    "machine.requested", "machine.created", "machine.create_failed", "machine.abandoned", "machine.renamed",
+    "machine.created", "machine.create_failed", "machine.abandoned", "machine.renamed",
     "machine.rename_failed",
 )  # fmt: skip
-"""Events that may claim or release a name wherever they stand."""
+"""Outcomes that may claim or release a name wherever they stand; a request does as its command says."""
 
 NEUTRAL = (
     "machine.requested", "machine.abandoned", "machine.noted", "machine.unchanged", "machine.attested",

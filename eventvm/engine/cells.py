@@ -191,9 +191,6 @@ class Cells:
         self._place(cell)
         return cell
 
-    def __iter__(self) -> Iterator[Cell]:
-        return iter((*self.living.values(), *self._ended.values()))
-
     # --- keeping
 
     async def keep(self) -> None:

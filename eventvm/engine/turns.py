@@ -100,8 +100,7 @@ class Turns:
         cell = turn.cell
         under_way = self._cells.turns.get(cell)
         if under_way is None:
-            self._cells.turns[cell] = turn
-            self._begin(turn)
+            self._take(turn)
         elif turn.intrusive and turn.key is None and turn.taken:
             self._break_in(turn, under_way)
         elif turn.intrusive and turn.key is not None and turn.key != under_way.key:
@@ -135,12 +134,14 @@ class Turns:
             self._break_in(turn, under_way)
 
     def _line_up(self, turn: Turn) -> None:
-        cell = turn.cell
-        if cell not in self._cells.turns:
-            self._cells.turns[cell] = turn
-            self._begin(turn)
+        if turn.cell in self._cells.turns:
+            self._cells.queues.setdefault(turn.cell, deque()).append(turn)
         else:
-            self._cells.queues.setdefault(cell, deque()).append(turn)
+            self._take(turn)
+
+    def _take(self, turn: Turn) -> None:
+        self._cells.turns[turn.cell] = turn
+        self._begin(turn)
 
     def _begin(self, turn: Turn) -> None:
         machine = turn.cell.machine

@@ -64,14 +64,18 @@ READ_ALL = f"""
     SELECT {COLUMNS} FROM records r JOIN streams s ON s.id = r.stream
     WHERE r.position > ? ORDER BY r.position LIMIT ?
 """  # noqa: S608  # our own columns
-READ_STREAM = f"""
+# A stream from its head back to a position, from record to record: there is no index to keep for it.
+BACK = """
     WITH RECURSIVE back(position, previous) AS (
         SELECT r.position, r.previous FROM heads h JOIN records r ON r.position = h.position
         WHERE h.stream = (SELECT id FROM streams WHERE stream = :stream) AND r.position > :after
         UNION ALL
         SELECT r.position, r.previous FROM back JOIN records r ON r.position = back.previous
         WHERE back.previous > :after AND back.previous < back.position
-    ), page AS (SELECT position FROM back ORDER BY position LIMIT :limit)
+    )
+"""
+READ_STREAM = f"""
+    {BACK}, page AS (SELECT position FROM back ORDER BY position LIMIT :limit)
     SELECT {COLUMNS} FROM page JOIN records r USING (position) JOIN streams s ON s.id = r.stream
     ORDER BY r.position
 """  # noqa: S608  # our own columns
@@ -91,16 +95,7 @@ READ_AT = f"""
     SELECT {COLUMNS} FROM json_each(?) wanted JOIN records r ON r.position = wanted.value
     JOIN streams s ON s.id = r.stream ORDER BY r.position
 """  # noqa: S608  # our own columns
-GO_BACK = """
-    WITH RECURSIVE back(position, previous) AS (
-        SELECT r.position, r.previous FROM heads h JOIN records r ON r.position = h.position
-        WHERE h.stream = (SELECT id FROM streams WHERE stream = :stream) AND r.position > :after
-        UNION ALL
-        SELECT r.position, r.previous FROM back JOIN records r ON r.position = back.previous
-        WHERE back.previous > :after AND back.previous < back.position
-    )
-    SELECT json_group_array(position) FROM back
-"""
+GO_BACK = f"{BACK} SELECT json_group_array(position) FROM back"  # noqa: S608  # our own columns
 LENGTHS = """
     SELECT s.stream, h.version FROM streams s JOIN heads h ON h.stream = s.id
     WHERE s.stream > ? ORDER BY s.stream LIMIT ?

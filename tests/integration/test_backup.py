@@ -459,7 +459,7 @@ async def drilled(path, world):
 
 
 async def settled(engine):
-    while any(cell.machine.doubted for cell in engine.cells):
+    while any(cell.machine.doubted for cell in engine.cells.living.values()):
         await engine.log.wait(engine.log.tree.size)
 
 

@@ -367,7 +367,7 @@ async def test_looks_after_a_restore_are_bounded(world):
         most = max(most, len(world.engine._turns.workers))  # noqa: SLF001
     assert most == RECONCILE_AT_ONCE
     await world.quiet(10)
-    assert not any(cell.machine.doubted for cell in world.engine.cells)
+    assert not any(cell.machine.doubted for cell in world.engine.cells.living.values())
 
 
 # --- orphans
