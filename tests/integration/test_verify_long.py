@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 
+from peaks import PEAK
+
 import eventvm
 from eventvm import Lifecycle
 from eventvm.clock import Clock
@@ -30,19 +32,14 @@ LAMP = Lifecycle(
     rows={"off": {"create": Fact("machine.created")}},
     arrows={"off": {"machine.created": Arrow("off")}},
 )  # fmt: skip
-MEASURED = """
-import anyio, json, resource, sys, time
-from pathlib import Path
+MEASURED = (
+    PEAK
+    + """
+import anyio, json, sys, time
 from eventvm.audit.proof import inclusion_proof
 from eventvm.audit.standing import Standing
 from eventvm.audit.verify import file_verified
 from eventvm.signing.keys import trusted
-
-def kilobytes():
-    status = Path("/proc/self/status")  # the other counter remembers the process that forked it
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(status.read_text().split("VmHWM:")[1].split()[0])
 
 async def main(path, keys):
     before, began = kilobytes(), time.monotonic()
@@ -58,6 +55,7 @@ async def main(path, keys):
 
 anyio.run(main, *sys.argv[1:])
 """
+)
 
 
 def switches(clock):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from peaks import PEAK
 
 from benchmarks.fleets import fleet_at
 
@@ -19,16 +20,11 @@ VERBS = {
     "log export": "log export",
     "doctor": "doctor",
 }
-GROWN = """
-import resource, sys
-from pathlib import Path
+GROWN = (
+    PEAK
+    + """
+import sys
 from eventvm.cli import main
-
-def kilobytes():
-    status = Path("/proc/self/status")  # the other counter remembers the process that forked it
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(status.read_text().split("VmHWM:")[1].split()[0])
 
 def peak(log):
     try:
@@ -40,6 +36,7 @@ def peak(log):
 short, long = map(peak, sys.argv[1:3])
 sys.stderr.write(f"GREW {(long - short) / 1024}")
 """
+)
 
 
 @pytest.fixture(scope="module")
