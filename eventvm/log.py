@@ -137,7 +137,8 @@ class Kept(Struct, frozen=True, gc=False):
     """A folded view as it was at a position, with the tree as it was then."""
 
     tree: Tree
-    parts: tuple[bytes, ...]
+    parts: tuple[Any, ...]
+    """Each as whoever asked for it reads it."""
 
 
 class Backup(Struct, frozen=True, gc=False):
@@ -186,8 +187,8 @@ class EventLog(Protocol):
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
         """Keep a folded view beside the log; it may be dropped at any time."""
 
-    async def kept(self, view: str) -> Kept | None:
-        """Give a view back as it was kept, or nothing if it is not whole."""
+    async def kept(self, view: str, read: Callable[[bytes], Any] = bytes) -> Kept | None:
+        """Give a view back as it was kept, each part as it is read; or nothing, if it is not whole."""
 
     async def backup(self, destination: Path) -> Backup:
         """Write all that is durable by now into a new file, whole or not at all, while appends go on."""

@@ -169,7 +169,7 @@ async def check_kept(log: Standing, view: str, kept: Kept, rebuild: Rebuild, *, 
         return
     cells = Cells(log)
     try:
-        await cells.unpack(kept.parts)
+        await cells.unpack(map(cells.reading(), kept.parts))
     except (EventvmError, msgspec.MsgspecError, ValueError) as problem:
         raise LogDamaged(f"the kept view {view} cannot be read: {problem}") from problem
     known = cells.living.keys() | rebuild.living.keys()

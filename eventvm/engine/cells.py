@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ PART = 256
 """Machines in one part of it: few enough that encoding one does not hold the loop."""
 
 
+Part = dict[str, Recorded] | list[Machine]
+"""What a part of the kept view says: one the definitions, the others the machines."""
 Life = tuple[Machine, Record, Machine]
 """A record of a machine, between what the machine was before it and what it was after."""
 
@@ -90,7 +92,7 @@ class Cells:
     async def load(self) -> None:
         """Fold the log, from what was kept if that is whole; a kept view that does not fit is left aside."""
         try:
-            await self._fold(await self._log.kept(VIEW))
+            await self._fold(await self._log.kept(VIEW, self.reading()))
         except (EventvmError, msgspec.MsgspecError, ValueError):
             self.definitions, self.living, self.roll = Definitions(), {}, Roll()
             await self._fold(None)
@@ -213,14 +215,26 @@ class Cells:
             await anyio.lowlevel.checkpoint()
         return parts
 
-    async def unpack(self, parts: Iterable[bytes]) -> None:
-        """Take in the living machines as they were kept."""
-        definitions, *machines = parts
-        for digest, definition in msgspec.msgpack.decode(definitions, type=dict[str, Recorded]).items():
-            self.definitions.add(digest, definition)
-        decoder = msgspec.msgpack.Decoder(list[Machine], dec_hook=self._rules)
+    def reading(self) -> Callable[[bytes], Part]:
+        """Give what reads a part of what was kept: first the definitions, by which the others are read."""
+        decode = msgspec.msgpack.Decoder(Part, dec_hook=self._rules).decode
+
+        def read(part: bytes) -> Part:
+            told: Part = decode(part)
+            if isinstance(told, list):
+                return _alike(told)
+            for digest, definition in told.items():
+                self.definitions.add(digest, definition)
+            return told
+
+        return read
+
+    async def unpack(self, parts: Iterable[Part]) -> None:
+        """Take in the living machines as they were kept, each part as it was read."""
+        _, *machines = parts
         for part in machines:
-            for machine in _alike(decoder.decode(part)):
+            for machine in part:
+                assert isinstance(machine, Machine)
                 self.living[machine.id] = Cell(machine)
                 if machine.living:
                     self.roll.enter(machine)

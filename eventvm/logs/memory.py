@@ -5,6 +5,7 @@ import time
 from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from eventvm import limits
 from eventvm.log import PAGE, Backup, Holder, Kept
@@ -108,9 +109,9 @@ class MemoryLog(GroupCommit):
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
         self.store.kept[view] = Kept(tree.copy(), tuple(parts))
 
-    async def kept(self, view: str) -> Kept | None:
+    async def kept(self, view: str, read: Callable[[bytes], Any] = bytes) -> Kept | None:
         kept = self.store.kept.get(view)
-        return kept and Kept(kept.tree.copy(), kept.parts)
+        return kept and Kept(kept.tree.copy(), tuple(map(read, kept.parts)))
 
     async def backup(self, destination: Path) -> Backup:
         """Write what is in memory into a SQLite file, which is a log like any other."""

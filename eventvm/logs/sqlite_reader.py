@@ -17,7 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from hashlib import sha256
@@ -212,34 +212,55 @@ class SqliteReading(ABC):
         limits.page(0, limit)
         return tuple(stream for (stream,) in await self.ask(STREAMS, (after, limit)))
 
-    async def kept(self, view: str) -> Kept | None:
+    async def kept(self, view: str, read: Callable[[bytes], Any] = bytes) -> Kept | None:
         for (spelling,) in await self.ask(LATEST, spellings(view)):
-            if (kept := await self.kept_as(spelling)) is not None:
+            if (kept := await self.kept_as(spelling, read)) is not None:
                 return kept
         return None
 
-    async def kept_as(self, spelling: str) -> Kept | None:
-        """Give a view back under one of its two names, if it is whole."""
-        rows = await self._parts(spelling)
-        if not rows or not all(isinstance(part, bytes) for *_, part in rows):
-            return None
-        (_, size, digest, frontier), *rest = rows
-        parts = tuple(part for *_, part in rest)
-        if [row[:3] for row in rest] != [(part, size, b"") for part in range(1, len(rows))]:
-            return None
-        if digest != Seal(spelling, size, (frontier, *parts)).digest() or size > self._tree.size:
-            return None
-        return Kept(unpacked(size, frontier), parts)
+    async def kept_as(self, spelling: str, read: Callable[[bytes], Any] = bytes) -> Kept | None:
+        """Give a view back under one of its two names, if it is whole.
 
-    async def _parts(self, view: str) -> list[Any]:
+        It is gone through twice: so no part is read before all are known to be whole, and never are all of
+        them in memory as they were written.
+        """
+        if (tree := await self._whole(spelling)) is None:
+            return None
+        parts = []
+        async for number, size, _, part in self._parts(spelling):
+            if size != tree.size:
+                return None  # another one was kept meanwhile
+            if number:
+                parts.append(read(part))
+                await anyio.lowlevel.checkpoint()
+        return Kept(tree, tuple(parts))
+
+    async def _whole(self, spelling: str) -> Tree | None:
+        """Give the tree of a view, if nothing of it is missing or was changed."""
+        seal = None
+        async for number, size, digest, part in self._parts(spelling):
+            if not isinstance(part, bytes):
+                return None
+            if seal is None:
+                seal, said, frontier, expected = Seal(spelling, size, ()), digest, part, (0, size, digest)
+            if (number, size, digest) != expected:
+                return None
+            seal.add((part,))
+            expected = (number + 1, size, b"")
+        if seal is None or seal.digest() != said or size > self._tree.size:
+            return None
+        return unpacked(size, frontier)
+
+    async def _parts(self, view: str) -> AsyncIterator[Any]:
         """Read the rows of a kept view until there are no more.
 
         aiosqlite holds on to what it gave last, so what it gives last must not be a whole view.
         """
-        rows: list[Any] = []
-        while some := await self.ask(KEPT, (view, rows[-1][0] if rows else -1, PARTS)):
-            rows += some
-        return rows
+        last = -1
+        while rows := await self.ask(KEPT, (view, last, PARTS)):
+            for row in rows:
+                yield row
+            last = rows[-1][0]
 
     async def backup(self, destination: Path, headway: Headway = untold) -> Backup:
         mode = stat.S_IMODE(self.path.stat().st_mode)
@@ -371,9 +392,9 @@ class SqliteReader(SqliteReading):
         )
         return ticket
 
-    async def kept(self, view: str) -> Kept | None:
+    async def kept(self, view: str, read: Callable[[bytes], Any] = bytes) -> Kept | None:
         await self._refresh()
-        return await super().kept(view)
+        return await super().kept(view, read)
 
     async def keep(self, view: str, tree: Tree, parts: Sequence[bytes]) -> None:
         """Drop it at once, as a log may."""

@@ -364,7 +364,7 @@ class Agreeing(Tree):
 class Careless(MemoryLog):
     """Drops what was kept."""
 
-    async def kept(self, view):
+    async def kept(self, view, read=bytes):
         return None
 
 

@@ -320,8 +320,26 @@ async def test_a_kept_view_that_is_not_whole_is_dropped(path, adding, raw, wound
         await log.keep("other", log.tree, [b"%d" % part for part in range(9)])
         assert (await log.kept("view")).parts == (b"one", b"two", b"three")
     raw(wound, writable=True)
+    read = []
     async with open_log(path) as log:
-        assert await log.kept("view") is None
+        assert await log.kept("view", read.append) is None
+        assert read == [], "nothing is read of a view that is not whole"
+
+
+async def test_a_view_that_is_kept_anew_while_it_is_read_is_dropped(path, adding, raw):
+    """The parts of two views are never put together."""
+    read = []
+
+    def another(part):
+        if not read:
+            raw(f"UPDATE kept SET size = 2 WHERE part > {PARTS}", writable=True)
+        read.append(part)
+
+    async with open_log(path) as log:
+        await log.append(adding("a", 0))
+        await log.keep("view", log.tree, [b"%d" % part for part in range(2 * PARTS)])
+        assert await log.kept("view", another) is None
+    assert 0 < len(read) < 2 * PARTS
 
 
 @pytest.mark.parametrize("count", [PARTS - 1, PARTS, 3 * PARTS + 1])
