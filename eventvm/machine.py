@@ -81,6 +81,8 @@ class Machine(Struct, frozen=True, gc=False):
     name: str = ""
     holds: bool = False
     """Whether it holds its name, or is only its last holder."""
+    claims: str = ""
+    """The name that a rename under way will give it; reserved, and not its own yet."""
     generation: int = 0
     version: int = 0
     position: int = 0
@@ -146,12 +148,6 @@ class Machine(Struct, frozen=True, gc=False):
     def names(self) -> tuple[str, ...]:
         """The names that it holds: one, or none after its end."""
         return (self.name,) if self.holds else ()
-
-    @property
-    def claims(self) -> str:
-        """The name that a rename under way will give it; reserved, and not its own yet."""
-        command = self.request.command if self.request is not None else None
-        return command.name if isinstance(command, commands.Rename) and command.name != self.name else ""
 
     def counted(self, meter: str, subject: str = "") -> Open | None:
         """Give the open interval of a meter, if it is being counted."""
@@ -341,6 +337,8 @@ def _requested(_: Machine, event: events.Requested, position: int) -> dict[str, 
     changes: dict[str, Any] = {"request": request}
     if isinstance(command, commands.Create | commands.Clone):
         changes |= _born(command.name, command.spec, event.at)
+    elif isinstance(command, commands.Rename):
+        changes["claims"] = command.name
     return changes
 
 
@@ -355,7 +353,7 @@ def _created(machine: Machine, event: events.Created, _: int) -> dict[str, Any]:
 
 
 def _abandoned(machine: Machine, _: events.Abandoned, __: int) -> dict[str, Any]:
-    return {"holds": machine.holds and machine.phase not in machine.rules.definition.frees}
+    return {"claims": "", "holds": machine.holds and machine.phase not in machine.rules.definition.frees}
 
 
 def _corrected(machine: Machine, event: events.Corrected, _: int) -> dict[str, Any]:
@@ -388,7 +386,8 @@ _TOLD: dict[str, Told] = {
     "machine.snapshot_deleted": lambda m, e, _: {
         "snapshots": {name: size for name, size in m.snapshots.items() if name != e.snapshot},
     },
-    "machine.renamed": lambda _, e, __: {"name": e.name},
+    "machine.renamed": lambda _, e, __: {"name": e.name, "claims": ""},
+    "machine.rename_failed": lambda _, __, ___: {"claims": ""},
     "machine.attested": lambda _, e, __: {"attested": e.liveness},
     "machine.retry_advanced": lambda m, _, __: {"attempts": m.attempts + 1},
     "machine.retry_reset": lambda m, _, __: {
