@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from eventvm import commands
 from eventvm.engine.cells import Cell, Cells
@@ -31,7 +30,8 @@ class Scribe:
         self._loop = asyncio.get_running_loop()
         self._interrupted = interrupted
         self._moved = moved
-        self._hear = self._settled  # bound once, not for each append
+        self._hear = self._settled  # these two are bound once, not for each append
+        self._wake: Then = self._decided
 
     def append(
         self, turn: Turn, told: tuple[Event, ...], then: Then, *, cause: int = 0, keyed: bool = False
@@ -47,8 +47,8 @@ class Scribe:
 
     async def appended(self, turn: Turn, *told: Event, cause: int = 0, keyed: bool = False) -> None:
         """Append events and go on when they are durable; whoever cancels this cancels only the waiting."""
-        decided: asyncio.Future[None] = self._loop.create_future()
-        self.append(turn, told, partial(self._decided, decided), cause=cause, keyed=keyed)
+        turn.decided = decided = self._loop.create_future()
+        self.append(turn, told, self._wake, cause=cause, keyed=keyed)
         await decided
 
     def _settled(self, turn: Turn, ticket: Ticket) -> None:
@@ -58,7 +58,9 @@ class Scribe:
         assert turn.then is not None
         turn.then(turn, self._translated(turn, ticket.error) if ticket.error else None)
 
-    def _decided(self, decided: asyncio.Future[None], turn: Turn, problem: Exception | None) -> None:
+    def _decided(self, turn: Turn, problem: Exception | None) -> None:
+        decided = turn.decided
+        assert decided is not None
         if decided.cancelled():
             self._interrupted(turn)
         elif problem is not None:

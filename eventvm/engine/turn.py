@@ -49,6 +49,8 @@ class Turn(Struct, eq=False):
     pending: Ticket | None = None
     then: "Then | None" = None
     """Hears of what is pending."""
+    decided: asyncio.Future[None] | None = None
+    """What its worker awaits while something is pending."""
     fault: Fault | None = None
     """What ended its effect early."""
     breaks: bool = False
