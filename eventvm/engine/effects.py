@@ -10,7 +10,6 @@ from eventvm.engine.scribe import Scribe
 from eventvm.engine.turn import Turn
 from eventvm.engine.world import World
 from eventvm.errors import OutcomeUnknown
-from eventvm.events import Event
 from eventvm.machine import evolve, steps
 from eventvm.observation import End, Observation
 from eventvm.tables import Effect, Look, Step
@@ -26,8 +25,8 @@ class Effects:
         self._host = host
         self._owner = owner
 
-    async def carry_out(self, turn: Turn, effect: Effect) -> Event | None:
-        """Make the request durable, then the calls, and give the last outcome, which is still to be told."""
+    async def carry_out(self, turn: Turn, effect: Effect) -> None:
+        """Make the request durable, then the calls, each outcome durable before the next call begins."""
         machine, command = turn.cell.machine, turn.command
         assert command is not None
         told = machine.rules.definition.effects[effect.name]
@@ -42,15 +41,12 @@ class Effects:
         turn.asked = turn.cell.machine.position
         if not turn.wait:
             turn.answer(receipt_of(turn.cell.machine, "requested"))
-        return await self._steps(turn)
+        await self._steps(turn)
 
-    async def _steps(self, turn: Turn) -> Event | None:
-        """Make the calls, each once the outcome of the one before is durable, up to the first fault."""
+    async def _steps(self, turn: Turn) -> None:
+        """Carry out what is left of the open request, up to the first fault that ends it."""
         end: End | None = None
-        told: Event | None = None
         for step in steps(turn.cell.machine):
-            if told is not None:
-                await self._scribe.appended(turn, told, cause=turn.asked)
             machine = turn.cell.machine
             assert machine.request is not None
             outcome = await self._world.call(machine, step, machine.request.command)
@@ -59,11 +55,12 @@ class Effects:
             if outcome.end is None and end is not None:  # an earlier step saw the end that this one tells
                 outcome = replace(outcome, end=end, evidence=None)
             end = outcome.end
-            told = conclude(machine, step, outcome)
+            event = conclude(machine, step, outcome)
             turn.fault = outcome.fault if step.failed is not None else None
+            if event is not None:
+                await self._scribe.appended(turn, event, cause=turn.asked)
             if turn.fault is not None:
-                break
-        return told
+                return
 
     async def _seen(self, turn: Turn, step: Step, outcome: Outcome) -> Outcome:
         """Look whether a step without a clear outcome happened; raise while nobody can tell."""

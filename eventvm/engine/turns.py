@@ -336,18 +336,8 @@ class Turns:
             await further
 
     async def _carry_out(self, turn: Turn, effect: Effect) -> None:
-        """Touch the world; the last outcome needs no worker to wait for it."""
-        last = await self._effects.carry_out(turn, effect)
-        if last is None:
-            self._finish(turn)
-        else:
-            self._scribe.append(turn, (last,), self._finished, cause=turn.asked)
-
-    def _finished(self, turn: Turn, problem: Exception | None) -> None:
-        if problem is not None:
-            self.end(turn, problem)
-        else:
-            self._finish(turn)
+        await self._effects.carry_out(turn, effect)
+        self._finish(turn)
 
     def _finish(self, turn: Turn) -> None:
         """Say that the request is closed, or name the fault that ended it early."""
