@@ -231,10 +231,13 @@ class Cells:
 
     async def unpack(self, parts: Iterable[Part]) -> None:
         """Take in the living machines as they were kept, each part as it was read."""
-        _, *machines = parts
+        definitions, *machines = parts
+        if isinstance(definitions, list):
+            raise ValueError("a kept view begins with its definitions")  # noqa: TRY004  # it is no type of ours
         for part in machines:
+            if isinstance(part, dict):
+                raise ValueError("a kept view has definitions twice")  # noqa: TRY004
             for machine in part:
-                assert isinstance(machine, Machine)
                 self.living[machine.id] = Cell(machine)
                 if machine.living:
                     self.roll.enter(machine)

@@ -276,7 +276,9 @@ async def test_a_kept_view_that_does_not_fit_is_left_aside(world):
     await vm.start()
     await world.leave()
     name, kept = world.store.kept.popitem()
-    for parts in ((), (b"nonsense",), (*kept.parts[:-1], b"\x91\x01")):
+    definitions, *machines = kept.parts
+    broken = (*kept.parts[:-1], b"\x91\x01")
+    for parts in ((), (b"nonsense",), broken, (definitions, definitions), (*machines, definitions)):
         world.store.kept[name] = type(kept)(kept.tree, parts)
         await world.open()
         await world.check()
