@@ -47,6 +47,8 @@ class Rebuild:
         self.keyed = 0
         """How many records have a key."""
         self._counted: dict[str, Counted] = {}
+        self._ledgers: dict[str, Ledger] = {}
+        """Of the machines that were corrected: who corrects once corrects again."""
         self._recorded_at = 0
         self._specs = Alike()
 
@@ -116,6 +118,8 @@ class Rebuild:
             self._count(before, after, entries(before, record))
         if isinstance(record.event, Corrected):
             await self._correct(after, record.event, record.position)
+        if (ledger := self._ledgers.get(after.id)) is not None:
+            ledger.add(before, record)
         if (before.name, before.holds, before.claims) != (after.name, after.holds, after.claims):
             self._name(before, after)
 
@@ -145,9 +149,8 @@ class Rebuild:
             self._counted.pop(before.id, None)
 
     async def _correct(self, machine: Machine, event: Corrected, position: int) -> None:
-        ledger = Ledger()
-        for before, record, _ in await self._cells.lived(machine.id, until=position - 1):
-            ledger.add(before, record)
+        if (ledger := self._ledgers.get(machine.id)) is None:
+            ledger = self._ledgers[machine.id] = await self._cells.ledger(machine.id, until=position - 1)
         try:
             ledger.check(machine.name, event)
         except CorrectionRefused as problem:

@@ -602,17 +602,14 @@ class Engine:
         """List every change of a machine's phase."""
         self.check_open()
         limits.identity(id)
-        changes = (transition(*life) for life in await self.cells.lived(id))
+        changes = [transition(*life) async for life in self.cells.lived(id)]
         return [change for change in changes if change is not None]
 
     async def ledger(self, id: str) -> Ledger:  # noqa: A002  # the word of the domain
         """Fold the ledger of a machine."""
         self.check_open()
         limits.identity(id)
-        ledger = Ledger()
-        for before, record, _ in await self.cells.lived(id):
-            ledger.add(before, record)
-        return ledger
+        return await self.cells.ledger(id)
 
 
 _running_loop = asyncio._get_running_loop  # noqa: SLF001  # documented for such use; it gives None, not an error

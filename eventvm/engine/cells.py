@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from eventvm import limits
 from eventvm.engine.roll import Roll
 from eventvm.errors import EventvmError
 from eventvm.events import LifecycleDefined
+from eventvm.ledger import Ledger
 from eventvm.lifecycle import Recorded, Rules
 from eventvm.log import EventLog, Replay
 from eventvm.machine import Machine, blank, evolve
@@ -121,23 +122,32 @@ class Cells:
 
     async def read(self, id: str, *, until: int | None = None) -> Machine:  # noqa: A002  # the word of the domain
         """Fold one machine from its stream alone, up to a position."""
-        lives = await self.lived(id, until=until)
-        assert lives, f"{id} has no records"
-        return lives[-1][2]
+        machine: Machine | None = None
+        async for *_, after in self.lived(id, until=until):
+            machine = after
+        assert machine is not None, f"{id} has no records"
+        return machine
 
-    async def lived(self, stream: str, *, until: int | None = None) -> list[Life]:
+    async def ledger(self, id: str, *, until: int | None = None) -> Ledger:  # noqa: A002  # the word of the domain
+        """Fold the ledger of one machine from its stream alone, up to a position."""
+        ledger = Ledger()
+        async for before, record, _ in self.lived(id, until=until):
+            ledger.add(before, record)
+        return ledger
+
+    async def lived(self, stream: str, *, until: int | None = None) -> AsyncIterator[Life]:
         """Fold a stream, and give each record between the machine before it and the one after."""
-        lives: list[Life] = []
-        after, end = 0, False
+        machine: Machine | None = None
+        position, end = 0, False
         while not end:
-            page = await self._log.read(stream=stream, after=after)
+            page = await self._log.read(stream=stream, after=position)
             for record in page.records:
                 if until is not None and record.position > until:
-                    return lives
-                before = lives[-1][2] if lives else first(record, self.definitions)
-                lives.append((before, record, evolve(before, record.event, record.position)))
-            after, end = page.position, page.end
-        return lives
+                    return
+                before = machine or first(record, self.definitions)
+                machine = evolve(before, record.event, record.position)
+                yield before, record, machine
+            position, end = page.position, page.end
 
     def move(self, cell: Cell, after: Machine) -> None:
         """Let a cell be what a durable record makes of its machine; most records alter nothing else."""

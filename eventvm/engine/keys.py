@@ -22,7 +22,7 @@ async def digest_then(cells: Cells, turn: Turn, record: Record) -> bytes:
 async def outcome(cells: Cells, asked: Record) -> tuple[Machine, Record]:
     """Find the record that closed what a key asked for, or the last that was told with it."""
     found: tuple[Machine, Record] | None = None
-    for _, record, machine in await cells.lived(asked.stream):
+    async for _, record, machine in cells.lived(asked.stream):
         if found is not None and not _belongs(record, found[1], asked):
             break
         if found is not None or (record.position >= asked.position and _closed(machine, asked)):

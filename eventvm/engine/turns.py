@@ -44,7 +44,6 @@ from eventvm.errors import (
     OutcomeUnknown,
 )
 from eventvm.events import Event
-from eventvm.ledger import Ledger
 from eventvm.log import EventLog
 from eventvm.machine import Machine
 from eventvm.observation import Observation
@@ -368,9 +367,7 @@ class Turns:
 
     async def _correct(self, turn: Turn) -> None:
         """Check a correction against the whole ledger of the machine before it is told."""
-        ledger = Ledger()
-        for before, record, _ in await self._cells.lived(turn.cell.machine.id):
-            ledger.add(before, record)
+        ledger = await self._cells.ledger(turn.cell.machine.id)
         event = self._fact(turn, "ledger.corrected")
         assert isinstance(event, events.Corrected)
         ledger.check(turn.cell.machine.name, event)

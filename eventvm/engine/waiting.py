@@ -133,7 +133,7 @@ async def wait_for(
 async def _passed(cells: Cells, stream: str, goals: tuple[str, ...], after: int) -> Receipt | None:
     """Look for a goal among the phases that the machine has been in since a position."""
     last: Machine | None = None
-    for before, record, machine in await cells.lived(stream):
+    async for before, record, machine in cells.lived(stream):
         if record.position > after and before.exists and meets(before, goals):
             return receipt_of(before, "reached")
         last = machine
@@ -143,7 +143,7 @@ async def _passed(cells: Cells, stream: str, goals: tuple[str, ...], after: int)
 async def _last_hope(cells: Cells, end: Machine, wait: Wait, after: int) -> Record | None:
     """Find the record since which a machine has been without hope, of those that the wait counts."""
     ended: Record | None = None
-    for _, record, machine in await cells.lived(end.id, until=end.position):
+    async for _, record, machine in cells.lived(end.id, until=end.position):
         if not hopeless(machine, wait, busy=False):
             ended = None
         elif ended is None or record.position <= after:

@@ -16,6 +16,7 @@ import eventvm
 from eventvm import Simulated
 from eventvm.audit import rebuild
 from eventvm.audit.checkpoint import anchor, read_anchor
+from eventvm.audit.standing import Standing
 from eventvm.audit.verify import file_verified, verified
 from eventvm.errors import BadInput, EventvmError, IllegalEvent, LogDamaged, NotSigned
 from eventvm.logs.sqlite import SqliteLog
@@ -680,6 +681,34 @@ async def test_a_correction_of_what_is_not_in_the_ledger_is_named(path, key):
             rehash(connection)
             connection.execute("DELETE FROM checkpoints")
         await found(forged, at, IllegalEvent)
+
+
+async def test_however_often_a_machine_is_corrected_its_stream_is_read_once_more(tmp_path, monkeypatch):
+    """And the corrections are judged one after the other, each by those before it."""
+    path, reads, honest = tmp_path / "log.db", [], Standing.read
+
+    async def counted(self, *, stream=None, **others):
+        if stream is not None:
+            reads.append(stream)
+        return await honest(self, stream=stream, **others)
+
+    async with eventvm.open(path, providers=[Simulated()]) as engine:
+        web = await engine.create("web", SPEC)
+        await web.start()
+        await web.stop()
+        start, stop = [one for one in (await engine.ledger(web.id)).entries if one.meter == "compute"]
+        for later in (5, 9, 1, 7):
+            await web.correct(start, replace(start.at, boot=start.at.boot + later), "late")
+        at = (await web.correct(stop, replace(stop.at, boot=stop.at.boot - 1), "early")).position
+    monkeypatch.setattr(Standing, "read", counted)
+    await missed(path)
+    assert reads == [web.id]
+    with opened(path) as connection:
+        truly = f'"boot":{stop.at.boot - 1},', f'"boot":{start.at.boot + 6},'
+        update = "UPDATE records SET body = replace(body, ?, ?) WHERE position = ?"
+        connection.execute(update, (*truly, at))
+        rehash(connection)
+    await found(path, at, IllegalEvent)
 
 
 @pytest.mark.parametrize("fault", ["twice", "thrice", "never", "no stop"])
