@@ -46,10 +46,12 @@ def advice(machine: Machine) -> str:
         return f"restore {list(machine.snapshots)[-1]}" if machine.snapshots else ""
     if machine.terminal or not machine.exists:
         return ""
-    looks = machine.phase in machine.rules.definition.faulty or machine.request is not None or machine.doubted
-    if looks and machine.spec.provider:
+    onward = "" if machine.phase in machine.rules.definition.active else _onward(machine)
+    counts = any(one.meter != "storage" for one in machine.open)  # it may run although something went wrong
+    lost = machine.phase in machine.rules.definition.faulty and (counts or not onward)
+    if machine.spec.provider and (lost or machine.request is not None or machine.doubted):
         return "reconcile"
-    return "" if machine.phase in machine.rules.definition.active else _onward(machine)
+    return onward
 
 
 def _onward(machine: Machine) -> str:

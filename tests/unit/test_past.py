@@ -360,7 +360,7 @@ def test_an_open_request_is_told_with_who_asked_and_what_is_left(life):
 @pytest.mark.parametrize(
     ("stage", "next_one"),
     [("absent", ""), ("created", "start"), ("running", ""), ("stopped", "start"), ("paused", "resume"),
-     ("error", "reconcile"), ("open", "reconcile"), ("destroyed", "")],
+     ("error", "reconcile"), ("dead", "start"), ("open", "reconcile"), ("destroyed", "")],
 )  # fmt: skip
 def test_the_next_safe_command_destroys_nothing(life, stage, next_one):
     """It leads on, or looks where nobody knows; where all is well there is none."""
@@ -368,7 +368,8 @@ def test_the_next_safe_command_destroys_nothing(life, stage, next_one):
     one.probe = "gone"
     ways = {
         "absent": [], "created": [c.Start()][:0], "running": [c.Start()], "stopped": [c.Start(), c.Stop()],
-        "paused": [c.Start(), c.Pause()], "error": [c.Start()], "open": [], "destroyed": [c.Destroy()],
+        "paused": [c.Start(), c.Pause()], "error": [c.Start()], "dead": [], "open": [],
+        "destroyed": [c.Destroy()],
     }  # fmt: skip
     if stage != "absent":
         one.create()
@@ -376,8 +377,8 @@ def test_the_next_safe_command_destroys_nothing(life, stage, next_one):
     if stage == "error":
         one.world = {"stop": "fail"}
         one.send(c.Stop())
-    if stage == "open":
-        one.world = {"start": "unknown"}
+    if stage in ("open", "dead"):
+        one.world = {"start": "unknown" if stage == "open" else "fail"}
         one.send(c.Start())
     assert advice(one.machine) == next_one
 
