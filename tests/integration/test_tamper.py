@@ -480,7 +480,7 @@ BESIDE = {
     ),
     "checkpoints: one that is none": ("UPDATE checkpoints SET note = 'x'", "cannot be read", 0),
     "checkpoints: one that ends otherwise": (
-        "UPDATE checkpoints SET note = replace(note, '=' || char(10), '=' || char(11))",
+        "UPDATE checkpoints SET note = substr(note, 1, length(note) - 1) || char(11)",
         "cannot be read",
         0,
     ),
