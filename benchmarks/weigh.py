@@ -67,22 +67,29 @@ NO_LOG = ("log import",)
 FAIR = (0, 1)
 """Exit codes: it was answered, or something was found."""
 
-RUN = """
-import resource, sys
+PEAK = """
+import resource
 from pathlib import Path
-from eventvm.cli import main
 
 def kilobytes():
     status = Path("/proc/self/status")  # the other counter remembers the process that forked it
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(status.read_text().split("VmHWM:")[1].split()[0])
+"""
+"""How a program of its own tells what it has weighed at most."""
+RUN = (
+    PEAK
+    + """
+import sys
+from eventvm.cli import main
 
 try:
     main(sys.argv[2:])
 finally:
     Path(sys.argv[1]).write_text(str(kilobytes()))
 """
+)
 
 
 class Weight(Struct, frozen=True):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from eventvm.audit import stored
 from eventvm.audit.finding import Finding, note, well, wrong
 from eventvm.audit.standing import Standing
-from eventvm.audit.streams import each
+from eventvm.audit.streams import brief, each
 from eventvm.engine.orphans import orphans, owner_of
 from eventvm.errors import EventvmError
 from eventvm.explanation import order
@@ -100,7 +100,7 @@ def _machines(log: Standing, headway: Headway) -> AsyncIterator[Pasts]:
     def reach(done: int) -> None:
         headway("examining", done, size)
 
-    return each(log, size, lambda found: Pasts(brief=True, definitions=found), reach)
+    return each(log, size, brief, reach)
 
 
 # --- machines -------------------------------------------------------------------------------------------

@@ -25,6 +25,11 @@ class Fold(Protocol):
 Kind = TypeVar("Kind", bound=Fold)
 
 
+def brief(found: Definitions) -> Pasts:
+    """Begin the fold of a machine of which the last that is so is wanted, and not all that led to it."""
+    return Pasts(brief=True, definitions=found)
+
+
 class Twice:
     """One machine as the log knew it at two positions."""
 

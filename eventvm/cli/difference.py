@@ -19,7 +19,6 @@ from eventvm.errors import BadInput
 from eventvm.log import EventLog
 from eventvm.logs import open_log
 from eventvm.past import Pasts
-from eventvm.views import Definitions
 
 
 def describe(verbs: Any) -> None:
@@ -103,15 +102,11 @@ async def _machines(
             progress.reach(sum(read))
 
         sides = [
-            streams.each(log, log.tree.size, _brief, partial(reach, side))
+            streams.each(log, log.tree.size, streams.brief, partial(reach, side))
             for side, log in enumerate((one, other))
         ]
         async for pair in _paired(*sides):
             yield pair
-
-
-def _brief(found: Definitions) -> Pasts:
-    return Pasts(brief=True, definitions=found)
 
 
 async def _paired(

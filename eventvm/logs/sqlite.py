@@ -57,7 +57,7 @@ from eventvm.signing.keys import Signer
 
 PAGE_BYTES = 8192
 CHECKPOINT_PAGES = 1500
-"""A checkpoint holds up whoever waits: one of 4000 for longer than four commands take."""
+"""A checkpoint holds up whoever waits, the longer the more pages it has."""
 PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": 2,

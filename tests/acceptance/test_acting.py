@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from holding import holding
 
 from eventvm.cli import main
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-W", "error", "-m", "eventvm"]
-HOLDER = ROOT / "tests" / "integration" / "held_engine.py"
 BLOCKS = re.findall(
     r"^```sh\n(.*?)^```", (ROOT / "docs" / "command-line.md").read_text(), re.MULTILINE | re.DOTALL
 )
@@ -65,12 +65,8 @@ def place(tmp_path, monkeypatch):
 def held(place):
     """Another process that holds the log."""
     assert list(place.iterdir()) == []
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", str(HOLDER), "fleet.db"], stdout=subprocess.PIPE
-    ) as one:
-        assert one.stdout.readline() == b"open\n"
+    with holding("fleet.db") as one:
         yield one
-        one.send_signal(signal.SIGINT)
 
 
 def run(*order, code=0):

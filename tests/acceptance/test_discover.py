@@ -1,17 +1,15 @@
 """`eventvm discover` where another process holds the log: its engine finds, adopts and ends."""
 
 import json
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from holding import holding
 
 from eventvm.wire.guest import whoever
 
 COMMAND = [sys.executable, "-W", "error", "-m", "eventvm"]
-HOLDER = Path(__file__).parents[1] / "integration" / "held_engine.py"
 NOTHING = "nothing runs that the log does not know\n"
 
 
@@ -45,10 +43,8 @@ def orphans(tmp_path, monkeypatch):
 @pytest.fixture
 def held(orphans):
     """Another process that holds a log, and knows of neither."""
-    with subprocess.Popen([sys.executable, str(HOLDER), "log.db"], stdout=subprocess.PIPE) as one:
-        assert one.stdout.readline() == b"open\n"
+    with holding("log.db"):
         yield orphans
-        one.send_signal(signal.SIGINT)
 
 
 def events(name):

@@ -9,15 +9,14 @@ import asyncio
 import os
 import shlex
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from holding import holding
 from verbs import LEAVES
 
 import eventvm
@@ -27,7 +26,6 @@ from eventvm.lifecycles import LIFECYCLES
 from eventvm.signing.keys import SIGNING_KEY, generate
 
 COMMAND = [sys.executable, "-W", "error", "-m", "eventvm"]
-HOLDER = Path(__file__).parents[1] / "integration" / "held_engine.py"
 
 ALL = "it means the whole log"
 MAKES = "it makes what it names"
@@ -195,13 +193,8 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def held(place):
     """Another process that holds a log."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", str(HOLDER), "held.db"], cwd=place, stdout=subprocess.PIPE,
-        env={**os.environ, SIGNING_KEY: "ops.key"},
-    ) as one:  # fmt: skip
-        assert one.stdout.readline() == b"open\n"
+    with holding("held.db", cwd=place, env={**os.environ, SIGNING_KEY: "ops.key"}):
         yield place
-        one.send_signal(signal.SIGINT)
 
 
 def typed(place, words, log, name="", new="new"):

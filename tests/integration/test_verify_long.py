@@ -9,9 +9,8 @@ import os
 import subprocess
 import sys
 
-from peaks import PEAK
-
 import eventvm
+from benchmarks.weigh import PEAK
 from eventvm import Lifecycle
 from eventvm.clock import Clock
 from eventvm.events import Transitioned

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from peaks import PEAK
 
 from benchmarks.fleets import fleet_at
+from benchmarks.weigh import PEAK
 
 RECORDS, MACHINES, TIMES = 2_500, 100, 10
 MEGABYTES = 7
