@@ -2,12 +2,17 @@
 
 It knows one kind of machine and nothing else: no refusal, no names, keys or limits, no readers, no recovery.
 It keeps what makes the promises: a future for each caller, the group commit, the file format with its guards,
-the body as JSON, the leaf of each record and the tree.
+the body as JSON, the leaf of each record and the tree. And what its statements alone cost, made beforehand.
 """
 
 import asyncio
+import sqlite3
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 from msgspec import Struct
@@ -32,8 +37,37 @@ class Lamp(Struct):
     position: int = 0
     leaf: bytes = ZERO
 
+    def move(self, phase: str, position: int, hashed: bytes) -> None:
+        """Be what a durable record says."""
+        self.phase, self.version, self.position, self.leaf = phase, self.version + 1, position, hashed
+
+
+def said(clock: Clock, phase: str) -> bytes:
+    """Write down that a lamp moves."""
+    return encode(Transitioned(at=clock.now(), reason=REASON, to=phase))
+
 
 Wish = tuple[Lamp, bytes, str, asyncio.Future[int]]
+Written = tuple[Lamp, bytes]
+"""What becomes of a lamp, and of which the log is told."""
+
+
+def row(tree: Tree, written: Sequence[Written]) -> tuple[list[bytes], tuple[Any, ...]]:
+    """Give the leaves of a batch, by which the tree grows, and the batch as SQLite takes it."""
+    before, now = tree.size, time.time_ns()
+    rows, leaves = [], []
+    for position, (lamp, body) in enumerate(written, start=before + 1):
+        name, version = str(lamp.id), lamp.version + 1
+        hashed = leaf(
+            position, name, version, now, "engine", body,
+            key=None, digest=b"", cause=0, schema=SCHEMA, previous=lamp.leaf,
+        )  # fmt: skip
+        leaves.append(hashed)
+        rows.append((lamp.id, version, lamp.position, now, "engine", None, 0, SCHEMA, body.decode(), None))
+    tree.append(leaves)
+    streams = [(lamp.id, str(lamp.id)) for lamp, _ in written if not lamp.version]
+    head = (tree.size, tree.root, tree.packed)
+    return leaves, (before, as_json(streams), as_json(rows), b"".join(leaves), b"", "[]", "[]", *head)
 
 
 class Smallest:
@@ -49,7 +83,7 @@ class Smallest:
     async def switch(self, lamp: Lamp) -> int:
         """Move a lamp, and give the position of the record that says so once it is durable."""
         phase = other(lamp.phase)
-        body = encode(Transitioned(at=self._clock.now(), reason=REASON, to=phase))
+        body = said(self._clock, phase)
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.append((lamp, body, phase, answer))
         self._gathered.set()
@@ -64,34 +98,19 @@ class Smallest:
             await self._commit(batch)
 
     async def _commit(self, batch: list[Wish]) -> None:
-        before, now = self._tree.size, time.time_ns()
-        rows, leaves = [], []
-        for position, (lamp, body, _, _) in enumerate(batch, start=before + 1):
-            name, version = str(lamp.id), lamp.version + 1
-            hashed = leaf(
-                position, name, version, now, "engine", body,
-                key=None, digest=b"", cause=0, schema=SCHEMA, previous=lamp.leaf,
-            )  # fmt: skip
-            leaves.append(hashed)
-            rows.append(
-                (lamp.id, version, lamp.position, now, "engine", None, 0, SCHEMA, body.decode(), None)
-            )
-        self._tree.append(leaves)
-        streams = [(lamp.id, str(lamp.id)) for lamp, *_ in batch if not lamp.version]
-        tree = (self._tree.size, self._tree.root, self._tree.packed)
-        work = (before, as_json(streams), as_json(rows), b"".join(leaves), b"", "[]", "[]", *tree)
+        before = self._tree.size
+        leaves, work = row(self._tree, [(lamp, body) for lamp, body, *_ in batch])
         await self._connection.execute(APPEND, work)
         for position, ((lamp, _, phase, answer), hashed) in enumerate(
             zip(batch, leaves, strict=True), before + 1
         ):
-            lamp.phase, lamp.version, lamp.position, lamp.leaf = phase, lamp.version + 1, position, hashed
+            lamp.move(phase, position, hashed)
             answer.set_result(position)
 
 
 async def smallest(room: Room, path: Path, *, callers: int, machines: int, count: int) -> float:
     """Give its commands per second, round robin over its lamps, each of which was switched before."""
-    async with open_log(path):
-        pass  # the file
+    await _made(path)
     async with aiosqlite.connect(path, isolation_level=None) as connection:
         for name, value in PRAGMAS.items():
             await connection.execute(f"PRAGMA {name} = {value}")
@@ -105,3 +124,36 @@ async def smallest(room: Room, path: Path, *, callers: int, machines: int, count
         writing.cancel()
         await asyncio.wait({writing})
         return count / timing.seconds
+
+
+def statements(room: Room, path: Path, *, batch: int, machines: int, count: int) -> float:
+    """Give the rows per second of the statement that appends, so many in each, with nothing around it."""
+    asyncio.run(_made(path))
+    lamps = [Lamp(id_) for id_ in range(1, machines + 1)]
+    works = list(_works(lamps, batch, count))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for name, value in PRAGMAS.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+        connection.executescript(APPENDING)
+        with room.timing(lasting=True) as timing:
+            for work in works:
+                connection.execute(APPEND, work)
+        return count / timing.seconds
+
+
+async def _made(path: Path) -> None:
+    async with open_log(path):
+        pass
+
+
+def _works(lamps: list[Lamp], batch: int, count: int) -> Iterator[tuple[Any, ...]]:
+    clock, tree = Clock(), Tree()
+    left = islice(cycle(lamps), count)
+    while some := list(islice(left, batch)):
+        before, phases = tree.size, [other(lamp.phase) for lamp in some]
+        leaves, work = row(
+            tree, [(lamp, said(clock, phase)) for lamp, phase in zip(some, phases, strict=True)]
+        )
+        for position, (lamp, phase, hashed) in enumerate(zip(some, phases, leaves, strict=True), before + 1):
+            lamp.move(phase, position, hashed)
+        yield work

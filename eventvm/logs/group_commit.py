@@ -6,6 +6,8 @@ Rules:
   cancelling a caller reaches no further than its own await.
 * A batch is checked in memory against the heads of its streams; a member that is refused is left out and
   takes no other with it. The rest is one transaction.
+* Hardly any key is used twice, so nothing is looked up for keys alone: the store refuses a batch for one that
+  was used before. Then, and as long as such keys come, they are looked up first.
 * Nothing moves in memory before the commit has returned, so nothing is ever rolled back in memory; and
   nobody hears of the batch before, not even by being refused for what is in it.
 * A commit that raised is looked up by the store before it answers: LogUnavailable means that nothing of
@@ -29,6 +31,7 @@ from eventvm.errors import (
     EventvmError,
     KeyTaken,
     LogError,
+    LogUnavailable,
     NameTaken,
     Overloaded,
     StaleVersion,
@@ -66,6 +69,14 @@ class Known(Struct, frozen=True, gc=False):
     heads: dict[str, Head]
     holders: dict[str, Holder]
     keys: set[str]
+
+
+class KeyUsed(LogUnavailable):
+    """Some key of a batch was used before, so nothing of the batch is in the log."""
+
+    def __init__(self) -> None:
+        """Say what is known; which key it is has to be looked up."""
+        super().__init__("a key of the batch was used before")
 
 
 Verdict = tuple[Record, ...] | EventvmError
@@ -208,6 +219,8 @@ class GroupCommit(ABC):
         self._tail: deque[Record] = deque(maxlen=TAIL_RECORDS)
         self._waiters: dict[asyncio.Future[None], None] = {}  # in order: one seed must stay one history
         self._gathered = asyncio.Event()
+        self._wary = False
+        """Whether a key was met that was used before, so that others are looked up first."""
         self._halted: EventvmError | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -219,7 +232,10 @@ class GroupCommit(ABC):
 
     @abstractmethod
     async def commit(self, batch: Batch) -> None:
-        """Make a batch durable, or raise LogUnavailable when nothing of it is, else CommitUnknown."""
+        """Make a batch durable, or raise LogUnavailable when nothing of it is, else CommitUnknown.
+
+        KeyUsed where nothing of it is because a key was used before.
+        """
 
     @abstractmethod
     async def load(self, stream: str | None, after: int, limit: int) -> tuple[Record, ...]:
@@ -328,9 +344,11 @@ class GroupCommit(ABC):
     async def _commit_gathered(self) -> None:
         tickets = self._take()
         try:
-            batch = await self._checked(tickets)
-            if batch.records:
-                await self.commit(batch)
+            try:
+                batch = await self._written(tickets)
+            except KeyUsed:
+                self._wary = True
+                batch = await self._written(tickets)
             self._move(batch)
         except CommitUnknown as problem:
             self._fail(tickets, problem)
@@ -340,6 +358,12 @@ class GroupCommit(ABC):
         except BaseException as problem:
             self._fail(tickets, CommitUnknown(f"the log's writer was stopped in a commit: {problem!r}"))
             raise
+
+    async def _written(self, tickets: Iterable[Ticket]) -> Batch:
+        batch = await self._checked(tickets)
+        if batch.records:
+            await self.commit(batch)
+        return batch
 
     def _take(self) -> list[Ticket]:
         """Take what has gathered; of a crowd only a half, so that the others decide while it is written."""
@@ -363,7 +387,10 @@ class GroupCommit(ABC):
             if not append.plain:
                 names.update(append.reserves, append.claims, append.releases)
                 keys.update((append.key,) if append.key is not None else ())
-        known = await self.look(streams, names, keys) if streams or names or keys else None
+        known = None
+        if streams or names or (keys and self._wary):
+            known = await self.look(streams, names, keys)
+            self._wary = bool(known.keys)
         grown = self._untold[-1].tree if self._untold else self._tree
         batch = Batch(grown.copy(), max(self._clock(), self._recorded_at), self._heads, known)
         for ticket in tickets:

@@ -9,7 +9,7 @@ from typing import Any
 
 from eventvm import limits
 from eventvm.log import PAGE, Backup, Holder, Kept
-from eventvm.logs.group_commit import Batch, GroupCommit, Head, Known
+from eventvm.logs.group_commit import Batch, GroupCommit, Head, KeyUsed, Known
 from eventvm.logs.part import Stopped
 from eventvm.logs.sqlite import SqliteLog
 from eventvm.logs.sqlite_reader import backed_up
@@ -76,6 +76,8 @@ class MemoryLog(GroupCommit):
 
     async def commit(self, batch: Batch) -> None:
         store = self.store
+        if not store.keys.keys().isdisjoint(batch.keys):
+            raise KeyUsed
         store.records.extend(batch.records)
         for record in batch.records:
             if record.version == 1:

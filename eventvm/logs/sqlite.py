@@ -27,7 +27,7 @@ import aiosqlite
 import anyio
 
 from eventvm.errors import Closed, CommitUnknown, EventvmError, LogDamaged, LogError, LogUnavailable
-from eventvm.logs.group_commit import HEADS, Batch, GroupCommit, Head, Known
+from eventvm.logs.group_commit import HEADS, Batch, GroupCommit, Head, KeyUsed, Known
 from eventvm.logs.lock import FileLock
 from eventvm.logs.migrating import migrate
 from eventvm.logs.migrations import MIGRATIONS, Migration
@@ -254,7 +254,9 @@ class SqliteLog(SqliteReading, GroupCommit):
                 if self._untold:
                     self._naps.soon()
                 await self._writing.executemany("append", row(batch, ids, new))
-        except Exception as problem:  # noqa: BLE001  # whatever was raised, the file knows
+        except Exception as problem:  # whatever was raised, the file knows
+            if isinstance(problem, sqlite3.IntegrityError) and str(problem).endswith(": keys.key"):
+                raise KeyUsed from problem
             await self._settle(batch, problem)
         self._ids.update((stream, ids[stream]) for stream in new)
         self._next_id += len(new)
