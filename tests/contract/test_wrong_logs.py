@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 from stores import Memory
 
-from eventvm.errors import Closed, EventvmError
+from eventvm.errors import Closed, EventvmError, LogUnavailable
 from eventvm.log import Holder, Ticket
-from eventvm.logs.group_commit import Head
+from eventvm.logs.group_commit import Head, KeyUsed
 from eventvm.logs.memory import MemoryLog
 from eventvm.merkle import Tree
 from eventvm.testing import VirtualLoop
@@ -409,6 +409,16 @@ class Forgetful(MemoryLog):
         return super().append(replace(append, key=None))
 
 
+class Offended(MemoryLog):
+    """Refuses everybody's append for one key that was used before."""
+
+    async def commit(self, batch):
+        try:
+            await super().commit(batch)
+        except KeyUsed as used:
+            raise LogUnavailable(str(used)) from used
+
+
 CAUGHT = {
     "test_a_cancelled_append_leaves_the_log_usable_and_whole": Halving,
     "test_a_cancelled_wait_harms_nobody": Brittle,
@@ -436,6 +446,7 @@ CAUGHT = {
     "test_a_subscription_never_misses_doubles_or_reorders": Doubling,
     "test_a_ticket_calls_back_once_whenever_it_is_asked_to": Uncalled,
     "test_a_ticket_can_be_awaited_by_many_and_left_by_some": Coupled,
+    "test_a_used_key_takes_no_neighbour_down": Offended,
     "test_a_view_is_given_back_as_it_was_kept": Careless,
     "test_a_wake_up_is_not_lost_in_a_race": Sleepy,
     "test_a_word_that_a_store_could_not_tell_apart_is_refused": Trusting,

@@ -110,3 +110,19 @@ class Names(LogLaws):
             for ticket in tickets[1:]:
                 await refused(ticket, KeyTaken)
             assert len(await everything(log)) == 1
+
+    @law()
+    async def test_a_used_key_takes_no_neighbour_down(self) -> None:
+        async with self.open() as log:
+            for stream in ("a", "b", "c"):
+                await log.append(adding(stream, 0, key=f"made {stream}"))
+            for round_ in range(1, 4):
+                used = log.append(adding("a", round_, key="made b"))
+                fresh = log.append(adding("b", round_, key=f"moved b {round_}"))
+                plain = log.append(adding("c", round_))
+                again = log.append(adding("c", round_ + 1, key=f"moved b {round_}"))
+                assert (await refused(used, KeyTaken)).key == "made b"
+                assert (await fresh)[0].version == (await plain)[0].version == round_ + 1
+                assert (await refused(again, KeyTaken)).key == f"moved b {round_}"
+                assert await log.append(adding("a", round_, key=f"moved a {round_}"))
+            assert len(await everything(log)) == 3 + 3 * 3
