@@ -118,7 +118,8 @@ class SqliteLog(SqliteReading, GroupCommit):
     """A log in one file, opened by `SqliteLog.open`."""
 
     def __init__(self, path: Path, lock: FileLock, clock: Callable[[], int], newest: int = FORMAT) -> None:
-        super().__init__(clock)
+        SqliteReading.__init__(self)
+        GroupCommit.__init__(self, clock)
         self.path = path
         self.lock = lock
         self._newest = newest

@@ -105,8 +105,8 @@ MENTION = """
     WHERE r.position <= ? AND instr(r.body, json_quote(?)) ORDER BY s.stream
 """
 RECALL = f"""
-    SELECT {COLUMNS} FROM keys k JOIN records r USING (position) JOIN streams s ON s.id = r.stream
-    WHERE k.key = ?
+    SELECT {COLUMNS} FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value
+    JOIN records r USING (position) JOIN streams s ON s.id = r.stream
 """  # noqa: S608  # our own columns
 FIND = "SELECT stream, held, reserved FROM names WHERE name = ? AND stream <> ''"
 STREAMS = "SELECT stream FROM streams WHERE stream > ? ORDER BY stream LIMIT ?"
@@ -146,6 +146,16 @@ class Ahead(NamedTuple):
         return page if begin and len(page) == limit else ()
 
 
+class Recalled:
+    """What one question finds out about all keys that came together while the one before was answered."""
+
+    __slots__ = ("found", "keys")
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.found: dict[str | None, Record] | None = None
+
+
 class SqliteReading(ABC):
     """The half of a SQLite log that reads."""
 
@@ -153,6 +163,11 @@ class SqliteReading(ABC):
     _tree: Tree
     _naps: Naps
     _ahead = Ahead()
+
+    def __init__(self) -> None:
+        self._recalled = Recalled()
+        """For whoever comes next."""
+        self._recalling = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -205,8 +220,16 @@ class SqliteReading(ABC):
         return read_holder(*rows[0]) if rows else None
 
     async def recall(self, key: str) -> Record | None:
-        rows = await self.ask(RECALL, (key,))
-        return read_record(rows[0]) if rows else None
+        recalled = self._recalled if key.isprintable() else Recalled()  # what is odd could fail its company
+        recalled.keys.add(key)
+        async with self._recalling:
+            if recalled.found is None:
+                self._recalled = Recalled()
+                with translated(self.path):
+                    wanted = as_json(sorted(recalled.keys))
+                rows = await self.ask(RECALL, (wanted,))
+                recalled.found = {record.key: record for record in map(read_record, rows)}
+        return recalled.found.get(key)
 
     async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
         limits.page(0, limit)
@@ -271,6 +294,7 @@ class SqliteReader(SqliteReading):
     """A log that somebody else may be writing: it follows, takes no lock, and appends nothing."""
 
     def __init__(self, path: Path, newest: int = FORMAT) -> None:
+        super().__init__()
         self.path = path
         self.format = 0
         """0: there is nothing yet."""

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import anyio.lowlevel
 import pytest
 from msgspec.structs import replace
 from stores import Memory
@@ -419,6 +420,17 @@ class Offended(MemoryLog):
             raise LogUnavailable(str(used)) from used
 
 
+class Muddled(MemoryLog):
+    """Answers who asked last."""
+
+    asked = ""
+
+    async def recall(self, key):
+        self.asked = key
+        await anyio.lowlevel.checkpoint()
+        return await super().recall(self.asked)
+
+
 CAUGHT = {
     "test_a_cancelled_append_leaves_the_log_usable_and_whole": Halving,
     "test_a_cancelled_wait_harms_nobody": Brittle,
@@ -455,6 +467,7 @@ CAUGHT = {
     "test_each_record_names_the_record_of_its_stream_before_it": Rootless,
     "test_every_record_is_a_leaf_and_the_root_is_that_of_a_rebuilt_tree": Hashless,
     "test_expected_version_0_means_that_the_stream_must_not_exist": Lenient,
+    "test_keys_that_are_asked_for_at_once_are_answered_each": Muddled,
     "test_of_fifty_racers_one_wins": Lenient,
     "test_of_fifty_streams_that_race_for_a_name_one_holds_it": Generous,
     "test_one_key_is_used_once_even_within_a_batch": Forgetful,

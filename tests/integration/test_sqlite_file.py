@@ -459,6 +459,15 @@ async def test_readers_wait_while_the_log_is_reopened(path, adding, monkeypatch)
         assert set(found) == {"a"}
 
 
+async def test_what_no_key_can_be_fails_nobody_who_asks_at_the_same_time(path, adding):
+    async with open_log(path) as log:
+        (made,) = await log.append(adding("a", 0, key="k"))
+        asked = ("other", "k", "half a character \ud800", "k")
+        none, found, refused, again = await asyncio.gather(*map(log.recall, asked), return_exceptions=True)
+        assert (none, found, again) == (None, made, made)
+        assert isinstance(refused, BadInput)
+
+
 async def test_commits_go_on_beside_a_task_that_never_lets_the_loop_idle(path, adding):
     """SQLite's thread needs the interpreter too: it gets it within 250 of the task's turns, all in all."""
     turns, done = 0, False

@@ -126,3 +126,17 @@ class Names(LogLaws):
                 assert (await refused(again, KeyTaken)).key == f"moved b {round_}"
                 assert await log.append(adding("a", round_, key=f"moved a {round_}"))
             assert len(await everything(log)) == 3 + 3 * 3
+
+    @law()
+    async def test_keys_that_are_asked_for_at_once_are_answered_each(self) -> None:
+        """Also where some who ask do not stay for the answer."""
+        async with self.open() as log:
+            made = {
+                f"k{at}": (await log.append(adding(f"s{at}", 0, key=f"k{at}")))[0] for at in range(0, 40, 2)
+            }
+            asking = {key: asyncio.ensure_future(log.recall(key)) for key in (f"k{at}" for at in range(40))}
+            await anyio.lowlevel.checkpoint()
+            left = [asking[key].cancel() and asking[key] for key in ("k0", "k7", "k30")]
+            await asyncio.wait(asking.values())
+            for key, asked in asking.items():
+                assert asked in left or asked.result() == made.get(key)
