@@ -367,7 +367,9 @@ class GroupCommit(ABC):
 
     def _take(self) -> list[Ticket]:
         """Take what has gathered; of a crowd only a half, so that the others decide while it is written."""
-        most = BATCH_RECORDS if self._untold or len(self._queue) < CROWD else len(self._queue) // 2
+        most = BATCH_RECORDS
+        if not self._untold and len(self._queue) >= CROWD:
+            most = min(most, len(self._queue) // 2)
         taken, records = [], 0
         while self._queue and records < most:
             ticket = self._queue.popleft()

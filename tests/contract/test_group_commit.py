@@ -164,7 +164,7 @@ async def test_a_batch_is_bounded(failing, adding):
     most = group_commit.BATCH_RECORDS
     sizes = []
     failing.before_commit = lambda size=failing: sizes.append(size.tree.size)
-    tickets = [failing.append(adding(f"s{at}", 0, *"abc")) for at in range(most)]
+    tickets = [failing.append(adding(f"s{at}", 0, *"abc")) for at in range(4 * most)]
     await tickets[-1]
     assert all(later - earlier < most + 3 for earlier, later in itertools.pairwise(sizes))
     assert failing.commits >= 3
