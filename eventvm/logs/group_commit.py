@@ -414,7 +414,8 @@ class GroupCommit(ABC):
             self._heads = dict(islice(self._heads.items(), HEADS // 2, None))
         self._untold.append(batch)
         if self._queue:
-            asyncio.get_running_loop().call_soon(self._tell)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._tell)  # the next batch is handed over first
         else:
             self._tell()
 
