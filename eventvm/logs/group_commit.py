@@ -43,7 +43,7 @@ from eventvm.record import Page, Record, leaf
 
 BATCH_RECORDS = 512
 """The most records of one commit: more would hold the loop longer than they save."""
-CROWD = 64
+CROWD = 32
 """Callers who are so many that two batches of a half each take turns."""
 TAIL_RECORDS = 4096
 """How many of the last records are kept in memory for live readers."""
