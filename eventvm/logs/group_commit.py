@@ -400,8 +400,9 @@ class GroupCommit(ABC):
         batch.complete()
         return batch
 
-    @staticmethod
-    def _fail(tickets: Iterable[Ticket], problem: EventvmError) -> None:
+    def _fail(self, tickets: Iterable[Ticket], problem: EventvmError) -> None:
+        """Tell those of a batch that has failed, after those who stand before it in the log."""
+        self._tell()
         for ticket in tickets:
             if not ticket.settled:
                 ticket.settle(problem)
