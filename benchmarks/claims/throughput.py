@@ -8,6 +8,7 @@ from benchmarks.load import looped, switched, switched_by_key
 from benchmarks.logs import copied
 from benchmarks.provided import effected
 from benchmarks.smallest import smallest, statements
+from eventvm.engine.lanes import EFFECTS_AT_ONCE
 
 MACHINES = Size(10_000, quick=5_000)
 COMMANDS = Size(100_000, quick=10_000)
@@ -70,9 +71,9 @@ def through_aiosqlite(room: Room) -> float:
     return looped(work)
 
 
-def effects(room: Room) -> float:
+def effects(room: Room, *, at_once: int = EFFECTS_AT_ONCE) -> float:
     """Give commands per second that start or stop a simulated machine: a request and its outcome."""
-    return looped(effected(room, callers=256, count=room.size(EFFECTS)))
+    return looped(effected(room, callers=256, count=room.size(EFFECTS), at_once=at_once))
 
 
 at_256 = partial(commands, callers=256)
@@ -115,5 +116,6 @@ CLAIMS = [
         "effects",
         "commands with an effect (request and outcome, with a deadline) against commands of one event",
         0.30, effects, at_256, sides=("with an effect", "one event"),
+        beside={"256 at the provider at once, not 64": partial(effects, at_once=256)},
     ),
 ]  # fmt: skip

@@ -136,7 +136,7 @@ class Names(LogLaws):
             }
             asking = {key: asyncio.ensure_future(log.recall(key)) for key in (f"k{at}" for at in range(40))}
             await anyio.lowlevel.checkpoint()
-            left = [asking[key].cancel() and asking[key] for key in ("k0", "k7", "k30")]
+            left = [asking[key] for key in ("k0", "k7", "k30") if asking[key].cancel()]
             await asyncio.wait(asking.values())
             for key, asked in asking.items():
                 assert asked in left or asked.result() == made.get(key)
