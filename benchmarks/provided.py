@@ -6,14 +6,13 @@ import eventvm
 from benchmarks.harness import Room
 from benchmarks.load import round_robin, spread
 from eventvm import Simulated, Spec
-from eventvm.engine.lanes import EFFECTS_AT_ONCE
 
 MACHINES = 512
 """Twice the callers: no machine is asked for anything while it is at work."""
 
 
-async def effected(room: Room, *, callers: int, count: int, at_once: int = EFFECTS_AT_ONCE) -> float:
-    """Give commands per second, each with its request and its outcome, both durable."""
+async def effected(room: Room, *, callers: int, count: int, at_once: int) -> float:
+    """Give commands per second, each with its request and its outcome, both durable, so many at a time."""
     with room.files() as directory:
         async with eventvm.open(
             Path(directory) / "vms.db", providers=[Simulated()], effects_at_once=at_once

@@ -71,7 +71,7 @@ def through_aiosqlite(room: Room) -> float:
     return looped(work)
 
 
-def effects(room: Room, *, at_once: int = EFFECTS_AT_ONCE) -> float:
+def effects(room: Room, *, at_once: int = 256) -> float:
     """Give commands per second that start or stop a simulated machine: a request and its outcome."""
     return looped(effected(room, callers=256, count=room.size(EFFECTS), at_once=at_once))
 
@@ -116,6 +116,6 @@ CLAIMS = [
         "effects",
         "commands with an effect (request and outcome, with a deadline) against commands of one event",
         0.30, effects, at_256, sides=("with an effect", "one event"),
-        beside={"256 at the provider at once, not 64": partial(effects, at_once=256)},
+        beside={f"{EFFECTS_AT_ONCE} at the provider at once": partial(effects, at_once=EFFECTS_AT_ONCE)},
     ),
 ]  # fmt: skip
