@@ -49,7 +49,7 @@ def said(clock: Clock, phase: str) -> bytes:
 
 Wish = tuple[Lamp, bytes, str, asyncio.Future[int]]
 Written = tuple[Lamp, bytes]
-"""What becomes of a lamp, and of which the log is told."""
+"""A lamp, and what the log is told of it."""
 
 
 def row(tree: Tree, written: Sequence[Written]) -> tuple[list[bytes], tuple[Any, ...]]:

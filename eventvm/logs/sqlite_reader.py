@@ -105,7 +105,7 @@ MENTION = """
     WHERE r.position <= ? AND instr(r.body, json_quote(?)) ORDER BY s.stream
 """
 RECALL = f"""
-    SELECT {COLUMNS} FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value
+    SELECT k.key, {COLUMNS} FROM json_each(?) wanted JOIN keys k ON k.key = wanted.value
     JOIN records r USING (position) JOIN streams s ON s.id = r.stream
 """  # noqa: S608  # our own columns
 FIND = "SELECT stream, held, reserved FROM names WHERE name = ? AND stream <> ''"
@@ -149,11 +149,11 @@ class Ahead(NamedTuple):
 class Recalled:
     """What one question finds out about all keys that came together while the one before was answered."""
 
-    __slots__ = ("found", "keys")
+    __slots__ = ("keys", "rows")
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
-        self.found: dict[str | None, Record] | None = None
+        self.rows: dict[str, Sequence[Any]] | None = None
 
 
 class SqliteReading(ABC):
@@ -223,13 +223,13 @@ class SqliteReading(ABC):
         recalled = self._recalled if key.isprintable() else Recalled()  # what is odd could fail its company
         recalled.keys.add(key)
         async with self._recalling:
-            if recalled.found is None:
+            if recalled.rows is None:
                 self._recalled = Recalled()
                 with translated(self.path):
                     wanted = as_json(sorted(recalled.keys))
-                rows = await self.ask(RECALL, (wanted,))
-                recalled.found = {record.key: record for record in map(read_record, rows)}
-        return recalled.found.get(key)
+                recalled.rows = {used: row for used, *row in await self.ask(RECALL, (wanted,))}
+        row = recalled.rows.get(key)
+        return None if row is None else read_record(row)
 
     async def streams(self, *, after: str = "", limit: int = PAGE) -> tuple[str, ...]:
         limits.page(0, limit)

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import sys
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 
 import anyio
 import pytest
@@ -457,6 +457,22 @@ async def test_readers_wait_while_the_log_is_reopened(path, adding, monkeypatch)
                 group.start_soon(ask)
         assert len(await ticket) == 1
         assert set(found) == {"a"}
+
+
+async def test_a_damaged_record_fails_nobody_who_asks_for_another_at_the_same_time(path, adding):
+    async with open_log(path) as log:
+        for at in range(3):
+            await log.append(adding(f"s{at}", 0, key=f"k{at}"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TRIGGER records_are_not_updated")
+        connection.execute("UPDATE records SET body = '{' WHERE position = 2")
+        connection.commit()
+    async with open_log(path, read_only=True) as log:
+        asked = (log.recall(f"k{at}") for at in range(3))
+        first, damaged, third = await asyncio.gather(*asked, return_exceptions=True)
+        assert (first.position, third.position) == (1, 3)
+        assert isinstance(damaged, LogDamaged)
+        assert damaged.position == 2
 
 
 async def test_what_no_key_can_be_fails_nobody_who_asks_at_the_same_time(path, adding):
