@@ -2,14 +2,14 @@
 
 It knows one kind of machine and nothing else: no refusal, no names, keys or limits, no readers, no recovery.
 It keeps what makes the promises: a future for each caller, the group commit, the file format with its guards,
-the body as JSON, the leaf of each record and the tree. And what its statements alone cost, made beforehand.
+the body as JSON, the leaf of each record and the tree. And what its statements cost without the program.
 """
 
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, closing
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from eventvm.logs.sqlite_append import APPEND, APPENDING, as_json
 from eventvm.merkle import ZERO, Tree
 from eventvm.record import leaf
 
+SETUP = "".join(f"PRAGMA {name} = {value};" for name, value in PRAGMAS.items()) + APPENDING
+"""What a connection needs before it can append."""
+
 
 class Lamp(Struct):
     """A machine, and the end of its stream."""
@@ -37,43 +40,25 @@ class Lamp(Struct):
     position: int = 0
     leaf: bytes = ZERO
 
-    def move(self, phase: str, position: int, hashed: bytes) -> None:
-        """Be what a durable record says."""
-        self.phase, self.version, self.position, self.leaf = phase, self.version + 1, position, hashed
-
-
-def said(clock: Clock, phase: str) -> bytes:
-    """Write down that a lamp moves."""
-    return encode(Transitioned(at=clock.now(), reason=REASON, to=phase))
-
 
 Wish = tuple[Lamp, bytes, str, asyncio.Future[int]]
-Written = tuple[Lamp, bytes]
-"""A lamp, and what the log is told of it."""
 
 
-def row(tree: Tree, written: Sequence[Written]) -> tuple[list[bytes], tuple[Any, ...]]:
-    """Give the leaves of a batch, by which the tree grows, and the batch as SQLite takes it."""
-    before, now = tree.size, time.time_ns()
-    rows, leaves = [], []
-    for position, (lamp, body) in enumerate(written, start=before + 1):
-        name, version = str(lamp.id), lamp.version + 1
-        hashed = leaf(
-            position, name, version, now, "engine", body,
-            key=None, digest=b"", cause=0, schema=SCHEMA, previous=lamp.leaf,
-        )  # fmt: skip
-        leaves.append(hashed)
-        rows.append((lamp.id, version, lamp.position, now, "engine", None, 0, SCHEMA, body.decode(), None))
-    tree.append(leaves)
-    streams = [(lamp.id, str(lamp.id)) for lamp, _ in written if not lamp.version]
-    head = (tree.size, tree.root, tree.packed)
-    return leaves, (before, as_json(streams), as_json(rows), b"".join(leaves), b"", "[]", "[]", *head)
+class Taken:
+    """In the place of a connection: takes down what would be written."""
+
+    def __init__(self) -> None:
+        self.works: list[tuple[Any, ...]] = []
+
+    async def execute(self, _: str, work: tuple[Any, ...]) -> None:
+        """Take down what one statement would write."""
+        self.works.append(work)
 
 
 class Smallest:
     """Lamps over one file."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection | Taken) -> None:
         self._connection = connection
         self._clock = Clock()
         self._tree = Tree()
@@ -83,14 +68,21 @@ class Smallest:
     async def switch(self, lamp: Lamp) -> int:
         """Move a lamp, and give the position of the record that says so once it is durable."""
         phase = other(lamp.phase)
-        body = said(self._clock, phase)
+        body = encode(Transitioned(at=self._clock.now(), reason=REASON, to=phase))
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.append((lamp, body, phase, answer))
         self._gathered.set()
         return await answer
 
-    async def write(self) -> None:
-        """Commit whatever has gathered, for ever."""
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Commit whatever has gathered, until this is left."""
+        writing = asyncio.create_task(self._write())
+        yield
+        writing.cancel()
+        await asyncio.wait({writing})
+
+    async def _write(self) -> None:
         while True:
             await self._gathered.wait()
             self._gathered.clear()
@@ -98,13 +90,27 @@ class Smallest:
             await self._commit(batch)
 
     async def _commit(self, batch: list[Wish]) -> None:
-        before = self._tree.size
-        leaves, work = row(self._tree, [(lamp, body) for lamp, body, *_ in batch])
+        before, now = self._tree.size, time.time_ns()
+        rows, leaves = [], []
+        for position, (lamp, body, _, _) in enumerate(batch, start=before + 1):
+            name, version = str(lamp.id), lamp.version + 1
+            hashed = leaf(
+                position, name, version, now, "engine", body,
+                key=None, digest=b"", cause=0, schema=SCHEMA, previous=lamp.leaf,
+            )  # fmt: skip
+            leaves.append(hashed)
+            rows.append(
+                (lamp.id, version, lamp.position, now, "engine", None, 0, SCHEMA, body.decode(), None)
+            )
+        self._tree.append(leaves)
+        streams = [(lamp.id, str(lamp.id)) for lamp, *_ in batch if not lamp.version]
+        tree = (self._tree.size, self._tree.root, self._tree.packed)
+        work = (before, as_json(streams), as_json(rows), b"".join(leaves), b"", "[]", "[]", *tree)
         await self._connection.execute(APPEND, work)
         for position, ((lamp, _, phase, answer), hashed) in enumerate(
             zip(batch, leaves, strict=True), before + 1
         ):
-            lamp.move(phase, position, hashed)
+            lamp.phase, lamp.version, lamp.position, lamp.leaf = phase, lamp.version + 1, position, hashed
             answer.set_result(position)
 
 
@@ -112,48 +118,35 @@ async def smallest(room: Room, path: Path, *, callers: int, machines: int, count
     """Give its commands per second, round robin over its lamps, each of which was switched before."""
     await _made(path)
     async with aiosqlite.connect(path, isolation_level=None) as connection:
-        for name, value in PRAGMAS.items():
-            await connection.execute(f"PRAGMA {name} = {value}")
-        await connection.executescript(APPENDING)
+        await connection.executescript(SETUP)
         program = Smallest(connection)
-        writing = asyncio.create_task(program.write())
         lamps = [Lamp(id_) for id_ in range(1, machines + 1)]
-        await spread(callers, lamps, program.switch)
-        with room.timing(lasting=True) as timing:
-            await spread(callers, (lamps[at % machines] for at in range(count)), program.switch)
-        writing.cancel()
-        await asyncio.wait({writing})
+        async with program.at_work():
+            await spread(callers, lamps, program.switch)
+            with room.timing(lasting=True) as timing:
+                await spread(callers, islice(cycle(lamps), count), program.switch)
         return count / timing.seconds
 
 
-def statements(room: Room, path: Path, *, batch: int, machines: int, count: int) -> float:
-    """Give the rows per second of the statement that appends, so many in each, with nothing around it."""
-    asyncio.run(_made(path))
-    lamps = [Lamp(id_) for id_ in range(1, machines + 1)]
-    works = list(_works(lamps, batch, count))
+async def statements(room: Room, path: Path, *, callers: int, machines: int, count: int) -> float:
+    """Give the records per second of what the program would write, taken down before the clock starts."""
+    await _made(path)
+    taken, lamps = Taken(), [Lamp(id_) for id_ in range(1, machines + 1)]
+    program = Smallest(taken)
+    async with program.at_work():
+        await spread(callers, islice(cycle(lamps), count), program.switch)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for name, value in PRAGMAS.items():
-            connection.execute(f"PRAGMA {name} = {value}")
-        connection.executescript(APPENDING)
+        connection.executescript(SETUP)
         with room.timing(lasting=True) as timing:
-            for work in works:
+            for work in taken.works:
                 connection.execute(APPEND, work)
         return count / timing.seconds
+
+
+Program = Callable[..., Coroutine[Any, Any, float]]
+"""One of these two."""
 
 
 async def _made(path: Path) -> None:
     async with open_log(path):
         pass
-
-
-def _works(lamps: list[Lamp], batch: int, count: int) -> Iterator[tuple[Any, ...]]:
-    clock, tree = Clock(), Tree()
-    left = islice(cycle(lamps), count)
-    while some := list(islice(left, batch)):
-        before, phases = tree.size, [other(lamp.phase) for lamp in some]
-        leaves, work = row(
-            tree, [(lamp, said(clock, phase)) for lamp, phase in zip(some, phases, strict=True)]
-        )
-        for position, (lamp, phase, hashed) in enumerate(zip(some, phases, leaves, strict=True), before + 1):
-            lamp.move(phase, position, hashed)
-        yield work

@@ -7,7 +7,7 @@ from benchmarks.harness import Claim, Room, Size
 from benchmarks.load import looped, switched, switched_by_key
 from benchmarks.logs import copied
 from benchmarks.provided import effected
-from benchmarks.smallest import smallest, statements
+from benchmarks.smallest import Program, smallest, statements
 from eventvm.engine.lanes import EFFECTS_AT_ONCE
 
 MACHINES = Size(10_000, quick=5_000)
@@ -41,18 +41,11 @@ def keyed_commands(room: Room, *, callers: int) -> float:
         )
 
 
-def smallest_program(room: Room) -> float:
+def smallest_program(room: Room, program: Program = smallest) -> float:
     """Give commands per second of a program without an engine, 256 callers."""
     machines, count = room.size(MACHINES), room.size(COMMANDS)
     with room.files() as directory:
-        return looped(smallest(room, directory / "log.db", callers=256, machines=machines, count=count))
-
-
-def statements_alone(room: Room) -> float:
-    """Give rows per second of the statement that appends, 256 in each, made before the clock starts."""
-    machines, count = room.size(MACHINES), room.size(COMMANDS)
-    with room.files() as directory:
-        return statements(room, directory / "log.db", batch=256, machines=machines, count=count)
+        return looped(program(room, directory / "log.db", callers=256, machines=machines, count=count))
 
 
 def rows_at_once(room: Room) -> float:
@@ -88,7 +81,7 @@ CLAIMS = [
             "each the first since opening": partial(cold_commands, callers=256),
             "on uvloop": partial(commands, callers=256, uvloop=True),
             "the smallest program": smallest_program,
-            "its statements alone": statements_alone,
+            "its statements alone": partial(smallest_program, program=statements),
         },
     ),
     Claim(

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import sys
 import time
-from contextlib import AsyncExitStack, closing, suppress
+from contextlib import AsyncExitStack, suppress
 
 import anyio
 import pytest
@@ -459,14 +459,12 @@ async def test_readers_wait_while_the_log_is_reopened(path, adding, monkeypatch)
         assert set(found) == {"a"}
 
 
-async def test_a_damaged_record_fails_nobody_who_asks_for_another_at_the_same_time(path, adding):
+async def test_a_damaged_record_fails_nobody_who_asks_for_another_at_the_same_time(path, adding, raw):
     async with open_log(path) as log:
         for at in range(3):
             await log.append(adding(f"s{at}", 0, key=f"k{at}"))
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TRIGGER records_are_not_updated")
-        connection.execute("UPDATE records SET body = '{' WHERE position = 2")
-        connection.commit()
+    update = "UPDATE records SET body = '{' WHERE position = 2"
+    raw("DROP TRIGGER records_are_not_updated", update, writable=True)
     async with open_log(path, read_only=True) as log:
         asked = (log.recall(f"k{at}") for at in range(3))
         first, damaged, third = await asyncio.gather(*asked, return_exceptions=True)
